@@ -1,0 +1,40 @@
+"""What an exporter takes and gives: named example inputs in, a checked artifact out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from exporters.artifact import Artifact
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+@dataclass(frozen=True, slots=True)
+class GraphInputs:
+    """Example inputs of a graph, by name, in the order of ``forward``'s positional arguments.
+
+    ``outputs`` names what ``forward`` returns, in order. ``dynamic`` names the axes that may
+    grow or shrink at run time: ``{"self_key_0": {2: "past"}}``; every other axis is static.
+    """
+
+    tensors: Mapping[str, torch.Tensor]
+    outputs: tuple[str, ...]
+    dynamic: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
+
+
+class Exporter(Protocol):
+    """Writes one module to one file."""
+
+    def export(
+        self, module: nn.Module, inputs: GraphInputs, path: Path, *, precision: str = "fp32"
+    ) -> Artifact:
+        """Write ``module`` (put in eval mode) to ``path`` with its sidecar and reference.
+
+        Nothing is left at ``path`` if it fails. Raises :class:`exporters.ExportError`.
+        """
+        ...

@@ -1,0 +1,52 @@
+"""The seam between a search method and the loop that evaluates, journals and shows progress."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from hwnas.space import Candidate, Genes
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A candidate with its fitness: validation loss in nats per token, lower is better."""
+
+    candidate: Candidate
+    loss: float
+
+
+class Searcher(Protocol):
+    """Proposes candidates and learns from their evaluations; deterministic given its seed."""
+
+    def ask(self) -> tuple[Candidate, ...]:
+        """The next candidates to evaluate, each meeting the limits; empty when it is done."""
+        ...
+
+    def tell(self, evaluations: Sequence[Evaluation]) -> None:
+        """The evaluations of what the last ``ask`` returned, in the same order."""
+        ...
+
+
+class LatencyModel(Protocol):
+    """Latency of many candidates at once."""
+
+    def latency_ms(self, genes: Genes) -> npt.NDArray[np.float64]:
+        """Milliseconds for genes of shape (candidates, choices); shape (candidates,)."""
+        ...
+
+
+class Limits(Protocol):
+    """What a candidate must meet to be considered."""
+
+    def allows(self, genes: Genes) -> npt.NDArray[np.bool_]:
+        """For genes of shape (candidates, choices), which meet every limit; shape (candidates,)."""
+        ...
+
+    def describe(self) -> str:
+        """``latency <= 0.5 ms, params <= 1 M``."""
+        ...

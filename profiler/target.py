@@ -1,0 +1,27 @@
+"""A target: a device, what runs there, and the clock that counts. One table per target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Clock = Literal["wall", "thread_cpu"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Device + runtime + threads, with the clock its latencies are told on.
+
+    ``runtime`` carries its version (``onnxruntime-1.32.0``), for a table of one version says
+    nothing of another. ``thread_cpu`` is the CPU time of the one thread that runs the model: on
+    a machine shared with others it leaves out the time the thread was not running; with more
+    than one thread only ``wall`` makes sense.
+    """
+
+    device: str
+    runtime: str
+    threads: int
+    clock: Clock
+
+    def __str__(self) -> str:
+        return f"{self.device}/{self.runtime}/threads={self.threads}/{self.clock}"
