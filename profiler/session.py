@@ -49,7 +49,7 @@ class TimingSession(Protocol):
         ...
 
     def facts(self) -> dict[str, object]:
-        """The environment, as JSON-able values: CPU, governor, frequency, load, steal, threads, versions, clock."""
+        """The environment as JSON-able values: CPU, governor, frequency, load, steal, threads, versions."""
         ...
 
     def close(self) -> None:

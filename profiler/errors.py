@@ -1,0 +1,33 @@
+"""What can go wrong with devices, sessions and measurements.
+
+ProfilerError
+├── DeviceError        devices.yaml cannot be read, or lacks or mistakes a device
+├── TransportError     a device cannot be reached, or a file or command did not get through
+├── SessionError       the worker on a device refused a request or died
+├── ParityError        an artifact's outputs on a device are not PyTorch's
+└── JournalError       a journal is damaged, locked, full, or belongs to another run
+"""
+
+
+class ProfilerError(Exception):
+    """Base of this package's errors; the message names the thing, the value and the way out."""
+
+
+class DeviceError(ProfilerError):
+    """``devices.yaml`` cannot be read, or lacks or mistakes a device."""
+
+
+class TransportError(ProfilerError):
+    """A device cannot be reached, or a file or command did not get through."""
+
+
+class SessionError(ProfilerError):
+    """The worker on a device refused a request or died."""
+
+
+class ParityError(ProfilerError):
+    """An artifact's outputs on a device are not the ones PyTorch gave."""
+
+
+class JournalError(ProfilerError):
+    """A journal is damaged, locked by another process, out of space, or of another run."""

@@ -1,0 +1,221 @@
+"""A profiling run on disk: JSON Lines, a header and then every raw sample, readable at any moment.
+
+Line 1 is the header, every other line a record with a ``kind``: ``parity``, ``calibration``,
+``sample`` or ``environment``. Readers ignore kinds and keys they do not know. A torn last line
+(the writer was killed) is dropped; damage anywhere else is an error.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from profiler.errors import JournalError
+from profiler.measurement import Measurement, RoundSamples
+from profiler.parity import Parity
+from profiler.target import Target
+
+SCHEMA = 1
+"""Version of the format this code writes; older ones are read, newer ones refused."""
+
+Role = Literal["operator", "model"]
+Json = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class JournalItem:
+    """One thing that is timed; ``program`` is its :attr:`Program.sha256`, ``meta`` the caller's own."""
+
+    name: str
+    role: Role
+    program: str
+    meta: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class JournalPlan:
+    """How often everything is timed; what was taken is in the records."""
+
+    rounds: int
+    samples: int
+    min_sample_ms: float
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class JournalHeader:
+    """What a run is about; ``workload`` and ``subject`` (a space's name and fingerprint) are the caller's."""
+
+    targets: tuple[Target, ...]
+    workload: Json
+    subject: Json
+    items: tuple[JournalItem, ...]
+    plan: JournalPlan
+    created: str = ""
+    schema: int = SCHEMA
+
+    def as_dict(self) -> dict[str, object]:
+        """The header as it stands in line 1."""
+        return {"kind": "header", **asdict(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The facts of a target at the ``start``, before a ``round``, or at the ``end`` of a run."""
+
+    target: str
+    at: str
+    round: int | None
+    facts: Json
+
+
+@dataclass(frozen=True, slots=True)
+class JournalContent:
+    """A journal, read. Targets are named by ``str(Target)``.
+
+    ``measurements`` has an entry per (target, item) with at least one sample; ``calls`` the
+    calibrated calls per sample; ``parity`` an entry per (target, artifact sha256).
+    """
+
+    header: JournalHeader
+    measurements: Mapping[tuple[str, str], Measurement]
+    parity: Mapping[tuple[str, str], Parity]
+    environment: tuple[Environment, ...]
+    calls: Mapping[tuple[str, str], int]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every item was sampled in every planned round on every target."""
+        return all(
+            (found := self.measurements.get((str(target), item.name))) is not None
+            and len(found.rounds) >= self.header.plan.rounds
+            for target in self.header.targets
+            for item in self.header.items
+        )
+
+
+def read_journal(path: Path) -> JournalContent:
+    """Read a journal, finished or not, also while it is being written.
+
+    Raises :class:`JournalError` if it is missing, empty, damaged in the middle (the line is
+    named) or written by a newer version.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as exc:
+        raise JournalError(f"cannot read journal {path}: {exc.strerror}") from exc
+    lines, _ = parse_lines(content, path)
+    if not lines:
+        raise JournalError(f"journal {path} is empty: nothing was measured yet")
+    return _content(lines, path)
+
+
+def read_measurements(path: Path) -> dict[tuple[str, str], Measurement]:
+    """What was measured so far, by (target, item)."""
+    return dict(read_journal(path).measurements)
+
+
+def parse_lines(content: bytes, path: Path) -> tuple[list[dict[str, Any]], int]:
+    """The whole records in ``content``, and how many bytes they take: the rest is a torn last line."""
+    records: list[dict[str, Any]] = []
+    whole = 0
+    lines = content.split(b"\n")
+    for number, line in enumerate(lines[:-1], start=1):
+        record = _parsed(line)
+        if record is None:
+            if number == len(lines) - 1 and not lines[-1]:
+                break
+            raise JournalError(
+                f"journal {path}: line {number} is damaged; remove it, or measure anew with another --out"
+            )
+        records.append(record)
+        whole += len(line) + 1
+    return records, whole
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def parse_header(record: Mapping[str, Any], path: Path) -> JournalHeader:
+    """The header in line 1; raises :class:`JournalError` if it is none or too new."""
+    schema = record.get("schema")
+    if record.get("kind") != "header" or not isinstance(schema, int):
+        raise JournalError(f"{path} is not a profiling journal: line 1 is no header")
+    if schema > SCHEMA:
+        raise JournalError(
+            f"journal {path} has schema {schema}, this version reads up to {SCHEMA}; update hwnas"
+        )
+    try:
+        return JournalHeader(
+            targets=tuple(_of(Target, entry) for entry in record["targets"]),
+            workload=dict(record["workload"]),
+            subject=dict(record["subject"]),
+            items=tuple(_of(JournalItem, entry) for entry in record["items"]),
+            plan=_of(JournalPlan, record["plan"]),
+            created=str(record.get("created", "")),
+            schema=schema,
+        )
+    except (KeyError, TypeError, ValueError) as exc:
+        raise JournalError(f"journal {path}: line 1 (the header) is damaged ({exc})") from exc
+
+
+def _of(kind: type[Any], entry: Mapping[str, Any]) -> Any:
+    return kind(**{name: entry[name] for name in kind.__dataclass_fields__ if name in entry})
+
+
+def _content(records: Sequence[Mapping[str, Any]], path: Path) -> JournalContent:
+    header = parse_header(records[0], path)
+    rounds: dict[tuple[str, str], dict[int, RoundSamples]] = {}
+    parity: dict[tuple[str, str], Parity] = {}
+    calls: dict[tuple[str, str], int] = {}
+    environment: list[Environment] = []
+    for number, record in enumerate(records[1:], start=2):
+        try:
+            match record.get("kind"):
+                case "sample":
+                    sampled = RoundSamples(
+                        record["round"], record["calls"], tuple(record["wall_ns"]), tuple(record["cpu_ns"])
+                    )
+                    rounds.setdefault((record["target"], record["item"]), {})[sampled.round] = sampled
+                case "parity":
+                    parity[record["target"], record["artifact"]] = parity_from_record(record)
+                case "calibration":
+                    calls[record["target"], record["item"]] = record["calls"]
+                case "environment":
+                    environment.append(
+                        Environment(record["target"], record["at"], record.get("round"), record["facts"])
+                    )
+        except (KeyError, TypeError) as exc:
+            raise JournalError(
+                f"journal {path}: line {number} lacks {exc}; it was not written by hwnas"
+            ) from exc
+    measurements = {
+        key: Measurement(tuple(found[number] for number in sorted(found))) for key, found in rounds.items()
+    }
+    return JournalContent(header, measurements, parity, tuple(environment), calls)
+
+
+def parity_record(target: str, artifact: str, parity: Parity) -> dict[str, object]:
+    """The line that says ``artifact`` may be used on ``target``; equal outputs have no ``snr_db``."""
+    record: dict[str, object] = {"kind": "parity", "target": target, "artifact": artifact, **asdict(parity)}
+    return record | {"snr_db": parity.snr_db if math.isfinite(parity.snr_db) else None}
+
+
+def parity_from_record(record: Mapping[str, Any]) -> Parity:
+    """The inverse of :func:`parity_record`."""
+    snr_db = record["snr_db"]
+    return Parity(
+        record["max_abs_error"],
+        record["reference_max"],
+        record["tolerance"],
+        math.inf if snr_db is None else snr_db,
+    )
