@@ -58,7 +58,7 @@ class _PackedPairs:
     target: _Rows
 
     def batch(self, chosen: Ids) -> Batch:
-        import torch  # noqa: PLC0415  (heavy)
+        import torch
 
         return Batch(
             torch.from_numpy(self.source.padded(chosen)), torch.from_numpy(self.target.padded(chosen))
@@ -132,7 +132,7 @@ def updates_per_epoch(pairs: Sequence[Pair], batch_size: int) -> int:
 
 def padded_sources(sources: Sequence[Sequence[int]]) -> torch.Tensor:
     """Source ids as one int64 tensor, (sources, longest), PAD on the right; for decoding."""
-    import torch  # noqa: PLC0415  (heavy)
+    import torch
 
     return torch.from_numpy(_Rows.of(sources).padded(np.arange(len(sources), dtype=np.int64)))
 

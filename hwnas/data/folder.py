@@ -1,0 +1,46 @@
+"""Write a folder completely or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hwnas.errors import DataError
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A fresh folder to fill; it becomes ``path`` when the block ends, and vanishes when the block fails.
+
+    What stood at ``path`` before is replaced only at the end.
+
+    Raises:
+        DataError: the file system refuses (no space, no permission, ``path`` is a file).
+    """
+    scratch: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        yield scratch
+        for file in scratch.rglob("*"):
+            if file.is_file():
+                _flush(file)
+        old = scratch.with_name(f"{scratch.name}.old")
+        if path.exists():
+            path.rename(old)
+        scratch.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as exc:
+        raise DataError(f"cannot write the folder {path}: {exc}; choose another or make room") from exc
+    finally:
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _flush(file: Path) -> None:
+    with file.open("rb") as stream:
+        os.fsync(stream.fileno())
