@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -53,7 +52,7 @@ class Artifact:
         document = asdict(self) | {"path": self.path.name, "reference": self.reference.name}
         partial = self.sidecar.with_name(self.sidecar.name + ".partial")
         partial.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        os.replace(partial, self.sidecar)
+        partial.replace(self.sidecar)
 
     @classmethod
     def load(cls, path: Path, *, verify: bool = True) -> Artifact:

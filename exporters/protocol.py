@@ -30,6 +30,11 @@ class GraphInputs:
 class Exporter(Protocol):
     """Writes one module to one file."""
 
+    @property
+    def producer(self) -> str:
+        """What, beside the module, decides the content of the file: tool, version, settings."""
+        ...
+
     def export(
         self, module: nn.Module, inputs: GraphInputs, path: Path, *, precision: str = "fp32"
     ) -> Artifact:

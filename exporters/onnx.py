@@ -1,0 +1,250 @@
+"""PyTorch module -> checked ONNX file: one function in front of torch's two export paths."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from exporters.artifact import Artifact, TensorInfo, sha256_of
+from exporters.errors import ExportError
+from exporters.protocol import GraphInputs
+
+if TYPE_CHECKING:
+    from torch import nn
+
+ExportPath = Literal["torchscript", "dynamo"]
+Arrays = dict[str, npt.NDArray[np.generic]]
+
+OPSET: dict[ExportPath, int] = {"torchscript": 17, "dynamo": 20}
+"""Pinned: 17 is the first with LayerNormalization; 20 the first with Gelu, which dynamo would
+otherwise leave as four loose nodes that ONNX Runtime does not fuse."""
+
+RELATIVE_TOLERANCE = 1e-4
+"""Of ``max(1, largest absolute reference value)``; what fp32 kernels in another order may differ by."""
+
+_PRECISIONS = ("fp32",)
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxExporter:
+    """Exports through ``torchscript`` (seconds, needs only onnx) or ``dynamo`` (10 to 30 times slower).
+
+    torch calls the first deprecated and the second current; both give graphs of equal outputs.
+    """
+
+    path: ExportPath = "torchscript"
+
+    @property
+    def producer(self) -> str:
+        """What decides the graph: torch's version, the path and the opset."""
+        return f"torch-{metadata.version('torch')}/{self.path}/opset{OPSET[self.path]}"
+
+    def export(
+        self, module: nn.Module, inputs: GraphInputs, path: Path, *, precision: str = "fp32"
+    ) -> Artifact:
+        """Write ``module`` to ``path``, with ``PATH.npz`` (reference) and ``PATH.json`` (sidecar).
+
+        The inputs' tensors are the reference inputs; the reference outputs are the module's in
+        eval and inference mode. Raises :class:`ExportError` if the precision is not supported,
+        torch cannot export the module, an input is not used by it, or the disk is full.
+        """
+        if precision not in _PRECISIONS:
+            raise ExportError(
+                f"{path.name}: precision {precision!r} is not supported; supported: {', '.join(_PRECISIONS)}"
+            )
+        module.eval()
+        reference = _reference(module, inputs, path)
+        with _partial(path) as (graph, npz):
+            self._write(module, inputs, graph, path.name)
+            given, returned = _check(graph, inputs, path.name)
+            np.savez(npz, **reference)  # type: ignore[arg-type]
+            outputs = [value for key, value in reference.items() if key.startswith("output/")]
+            largest = max(
+                (float(np.abs(v.astype(np.float64)).max(initial=0.0)) for v in outputs), default=0.0
+            )
+            artifact = Artifact(
+                path=path,
+                format="onnx",
+                precision=precision,
+                inputs=given,
+                outputs=returned,
+                sha256=sha256_of(graph),
+                size_bytes=graph.stat().st_size,
+                producer=self.producer,
+                reference=path.with_name(path.name + ".npz"),
+                tolerance=RELATIVE_TOLERANCE * max(1.0, largest),
+            )
+            artifact.sidecar.unlink(missing_ok=True)
+            npz.replace(artifact.reference)
+            graph.replace(path)
+            artifact.save()
+        return artifact
+
+    def _write(self, module: nn.Module, inputs: GraphInputs, graph: Path, name: str) -> None:
+        try:
+            with _quiet():
+                if self.path == "torchscript":
+                    _by_torchscript(module, inputs, graph)
+                else:
+                    _by_dynamo(module, inputs, graph)
+        except ImportError as exc:
+            raise ExportError(f"{name}: exporting needs {exc.name}; pip install 'hwnas[all]'") from exc
+        except OSError as exc:
+            raise ExportError(f"cannot write {name}: {exc.strerror}") from exc
+        except Exception as exc:
+            first = (str(exc).strip() or type(exc).__name__).splitlines()[0]
+            raise ExportError(
+                f"{name}: torch cannot export {type(module).__name__} ({self.path}): {first}"
+            ) from exc
+
+
+def _reference(module: nn.Module, inputs: GraphInputs, path: Path) -> Arrays:
+    """``input/NAME`` and ``output/NAME`` as arrays; copies, for the module may write into them."""
+    import torch
+
+    arrays = {f"input/{name}": _array(tensor) for name, tensor in inputs.tensors.items()}
+    with torch.inference_mode():
+        given = tuple(tensor.clone() for tensor in inputs.tensors.values())
+        returned = module(*given)
+    outputs = (returned,) if isinstance(returned, torch.Tensor) else tuple(returned)
+    if len(outputs) != len(inputs.outputs):
+        raise ExportError(
+            f"{path.name}: forward returns {len(outputs)} tensors,"
+            f" but outputs names {len(inputs.outputs)}: {', '.join(inputs.outputs)}"
+        )
+    return arrays | {
+        f"output/{name}": _array(tensor) for name, tensor in zip(inputs.outputs, outputs, strict=True)
+    }
+
+
+def _array(tensor: Any) -> npt.NDArray[np.generic]:
+    array: npt.NDArray[np.generic] = tensor.detach().cpu().numpy().copy()
+    return array
+
+
+def _by_torchscript(module: nn.Module, inputs: GraphInputs, graph: Path) -> None:
+    import torch
+
+    with torch.no_grad():
+        torch.onnx.export(
+            module,
+            tuple(inputs.tensors.values()),
+            str(graph),
+            input_names=list(inputs.tensors),
+            output_names=list(inputs.outputs),
+            dynamic_axes={name: dict(axes) for name, axes in inputs.dynamic.items()},
+            opset_version=OPSET["torchscript"],
+            dynamo=False,
+        )
+
+
+def _by_dynamo(module: nn.Module, inputs: GraphInputs, graph: Path) -> None:
+    import onnx
+    import torch
+
+    symbols = sorted({symbol for axes in inputs.dynamic.values() for symbol in axes.values()})
+    dimensions = {symbol: torch.export.Dim(symbol) for symbol in symbols}
+    shapes = tuple(
+        {axis: dimensions[symbol] for axis, symbol in inputs.dynamic.get(name, {}).items()}
+        for name in inputs.tensors
+    )
+    with torch.no_grad():
+        program = torch.onnx.export(
+            module,
+            tuple(inputs.tensors.values()),
+            input_names=list(inputs.tensors),
+            output_names=list(inputs.outputs),
+            dynamic_shapes=shapes,
+            opset_version=OPSET["dynamo"],
+            dynamo=True,
+            verbose=False,
+        )
+    if program is None:
+        raise RuntimeError("torch returned no program")
+    program.save(str(graph))
+    model = onnx.load(graph)
+    for node in model.graph.node:  # stack traces name this machine's files, and change with them
+        kept = [entry for entry in node.metadata_props if entry.key == "pkg.torch.onnx.name_scopes"]
+        del node.metadata_props[:]
+        node.metadata_props.extend(kept)
+    onnx.save(model, graph)
+
+
+def _check(
+    graph: Path, inputs: GraphInputs, name: str
+) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:
+    import onnx
+
+    try:
+        onnx.checker.check_model(str(graph))
+    except onnx.checker.ValidationError as exc:
+        raise ExportError(
+            f"{name}: the exported graph is not valid ONNX: {str(exc).splitlines()[0]}"
+        ) from exc
+    model = onnx.load(graph, load_external_data=False).graph
+    given = tuple(_tensor_info(value) for value in model.input)
+    returned = tuple(_tensor_info(value) for value in model.output)
+    unused = [wanted for wanted in inputs.tensors if wanted not in {info.name for info in given}]
+    if unused:
+        raise ExportError(
+            f"{name}: forward does not use input {', '.join(unused)}; leave it out of the inputs"
+        )
+    if tuple(info.name for info in returned) != inputs.outputs:
+        raise ExportError(
+            f"{name}: the graph returns {[i.name for i in returned]}, wanted is {list(inputs.outputs)}"
+        )
+    return given, returned
+
+
+def _tensor_info(value: Any) -> TensorInfo:
+    import onnx
+
+    tensor = value.type.tensor_type
+    dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)).name
+    return TensorInfo(value.name, dtype, tuple(d.dim_param or d.dim_value for d in tensor.shape.dim))
+
+
+@contextmanager
+def _partial(path: Path) -> Iterator[tuple[Path, Path]]:
+    """Names beside ``path`` to write to first; whatever goes wrong, only whole results stay."""
+    graph = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    npz = path.with_name(f".{path.name}.{os.getpid()}.partial.npz")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield graph, npz
+    except BaseException as exc:
+        sidecar = path.with_name(path.name + ".json")
+        if not sidecar.exists():  # an old artifact was not touched yet while it has its sidecar
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+        if isinstance(exc, OSError):
+            raise ExportError(f"cannot write {path}: {exc.strerror}") from exc
+        raise
+    finally:
+        for left in (graph, npz, graph.with_name(graph.name + ".data")):
+            with suppress(OSError):
+                left.unlink(missing_ok=True)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """torch deprecates the one path, traces with warnings, and logs about torchvision on the other."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,97 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="exporting is what torch is for")
+onnxruntime = pytest.importorskip("onnxruntime", reason="runs what was exported")
+
+from contracts.exporter import ExporterContract, feed, step  # noqa: E402
+from torch import nn  # noqa: E402
+
+from exporters import Artifact, ArtifactError, ExportError, GraphInputs, cached_path, export_cached  # noqa: E402
+from exporters.onnx import OPSET, OnnxExporter  # noqa: E402
+
+
+def run(artifact: Artifact, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+    return onnxruntime.InferenceSession(artifact.path, providers=["CPUExecutionProvider"]).run(None, inputs)
+
+
+class TestTorchScript(ExporterContract):
+    @pytest.fixture
+    def exporter(self) -> OnnxExporter:
+        return OnnxExporter()
+
+
+class TestDynamo(ExporterContract):
+    @pytest.fixture
+    def exporter(self) -> OnnxExporter:
+        pytest.importorskip("onnxscript", reason="the dynamo path needs it")
+        return OnnxExporter("dynamo")
+
+
+@pytest.mark.parametrize("path", ["torchscript", "dynamo"])
+def test_runs_at_other_lengths_than_it_was_exported_with(path: str, tmp_path: Path) -> None:
+    module, inputs = step()
+    artifact = OnnxExporter(path).export(module, inputs, tmp_path / "step.onnx")
+    assert f"/{path}/opset{OPSET[path]}" in artifact.producer
+    for past in (0, 1, 3, 20):
+        x, keys = torch.randn(1, 8), torch.randn(1, past, 8)
+        wanted = module(x, keys)
+        got = run(artifact, {"x": x.numpy(), "keys": keys.numpy()})
+        for expected, given in zip(wanted, got, strict=True):
+            assert np.abs(expected.detach().numpy() - given).max() <= artifact.tolerance
+    assert b"/test_onnx.py" not in artifact.path.read_bytes()
+
+
+def test_an_unused_input_is_named(tmp_path: Path) -> None:
+    class Ignores(nn.Module):
+        def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+            return x + 1
+
+    inputs = GraphInputs({"x": torch.ones(2), "lengths": torch.ones(1)}, ("y",))
+    with pytest.raises(ExportError, match="does not use input lengths"):
+        OnnxExporter().export(Ignores(), inputs, tmp_path / "x.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ExportError, match="cannot write"):
+        OnnxExporter().export(*feed(), tmp_path / "file" / "x.onnx")
+
+
+def test_cache_builds_once_and_again_when_damaged(tmp_path: Path) -> None:
+    built = []
+
+    def build() -> tuple[nn.Module, GraphInputs]:
+        built.append(1)
+        return feed()
+
+    key = "encoder_ffn[embed=16,ffn=32,tokens=5,precision=fp32]"
+    first = export_cached(key, build, tmp_path, OnnxExporter())
+    assert export_cached(key, build, tmp_path, OnnxExporter()) == first
+    assert len(built) == 1
+    assert first.path == cached_path(key, tmp_path, OnnxExporter())
+    assert first.path != cached_path(key, tmp_path, OnnxExporter("dynamo"))
+    assert first.path != cached_path(key + "2", tmp_path, OnnxExporter())
+    first.path.write_bytes(first.path.read_bytes()[:-9])
+    with pytest.raises(ArtifactError, match="not the file that was exported"):
+        Artifact.load(first.path)
+    assert export_cached(key, build, tmp_path, OnnxExporter()) == first
+    assert len(built) == 2
+    first.sidecar.write_text("{")
+    with pytest.raises(ArtifactError, match="is damaged"):
+        Artifact.load(first.path)
+    assert export_cached(key, build, tmp_path, OnnxExporter()) == first
+
+
+@pytest.mark.slow
+def test_half_a_gigabyte(tmp_path: Path) -> None:
+    module = nn.Linear(12_000, 12_000)
+    nn.init.constant_(module.weight, 1e-3)
+    artifact = OnnxExporter().export(
+        module, GraphInputs({"x": torch.ones(1, 12_000)}, ("y",)), tmp_path / "big.onnx"
+    )
+    assert artifact.size_bytes > 570_000_000
+    assert Artifact.load(artifact.path) == artifact
