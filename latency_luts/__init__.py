@@ -1,6 +1,24 @@
 """Latency lookup tables: operator keys, tables, calibration and prediction. Never imports torch."""
 
+from latency_luts.calibration import Calibration
 from latency_luts.errors import LutError, LutFormatError, LutMismatchError, MissingOperatorError
 from latency_luts.operator import OperatorSpec
+from latency_luts.report import CheckReport, check_report
+from latency_luts.rows import DISPATCH, OperatorRow, WholeModel
+from latency_luts.table import LatencyLut, Subject
 
-__all__ = ["LutError", "LutFormatError", "LutMismatchError", "MissingOperatorError", "OperatorSpec"]
+__all__ = [
+    "DISPATCH",
+    "Calibration",
+    "CheckReport",
+    "LatencyLut",
+    "LutError",
+    "LutFormatError",
+    "LutMismatchError",
+    "MissingOperatorError",
+    "OperatorRow",
+    "OperatorSpec",
+    "Subject",
+    "WholeModel",
+    "check_report",
+]

@@ -1,0 +1,124 @@
+"""What a candidate must not exceed: predicted latency, parameters, peak memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from hwnas.errors import InfeasibleError
+from hwnas.families.base import Family
+from hwnas.latency import TableLatency
+from hwnas.search.protocol import LatencyModel
+from hwnas.space import Candidate, Genes, SearchSpace
+from hwnas.workload import Workload
+
+
+@dataclass(frozen=True)
+class CandidateLimits:
+    """Hard limits (a :class:`hwnas.search.protocol.Limits`); ``None`` is no limit.
+
+    ``latency`` is needed for ``latency_ms``. Parameters are counted in full (embeddings and
+    output layer too), in millions; peak memory is the family's, in MiB, for ``workload``. Both
+    are computed once per candidate, and only for candidates that meet the latency limit.
+    """
+
+    space: SearchSpace
+    family: Family
+    workload: Workload
+    latency: LatencyModel | None = None
+    latency_ms: float | None = None
+    params_m: float | None = None
+    peak_memory_mib: float | None = None
+    _known: dict[Candidate, bool] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for name in ("latency_ms", "params_m", "peak_memory_mib"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise InfeasibleError(f"limit {name} is {value}; it must be a number above 0")
+        if self.latency_ms is not None and self.latency is None:
+            raise InfeasibleError(f"a latency limit of {self.latency_ms:g} ms needs a latency table")
+
+    def allows(self, genes: Genes) -> npt.NDArray[np.bool_]:
+        """For genes of shape (candidates, choices), which meet every limit; shape (candidates,)."""
+        allowed = np.ones(len(genes), dtype=np.bool_)
+        if self.latency is not None and self.latency_ms is not None:
+            allowed &= self.latency.latency_ms(genes) <= self.latency_ms
+        if self.params_m is not None or self.peak_memory_mib is not None:
+            for row in np.flatnonzero(allowed):
+                allowed[row] = self._fits(self.space.decode(genes[row]))
+        return allowed
+
+    def _fits(self, candidate: Candidate) -> bool:
+        known = self._known.get(candidate)
+        if known is None:
+            known = self.params_m is None or self._params_m(candidate) <= self.params_m
+            if known and self.peak_memory_mib is not None:
+                known = self._peak_memory_mib(candidate) <= self.peak_memory_mib
+            self._known[candidate] = known
+        return known
+
+    def _params_m(self, candidate: Candidate) -> float:
+        return self.family.count(self.space, candidate, self.workload, "full").params / 1e6
+
+    def _peak_memory_mib(self, candidate: Candidate) -> float:
+        return self.family.peak_memory_bytes(self.space, candidate, self.workload) / 2**20
+
+    def describe(self) -> str:
+        """``latency <= 0.5 ms, params <= 1 M``; ``no limit`` if there is none."""
+        parts = [
+            f"{name} <= {value:g} {unit}"
+            for name, value, unit in (
+                ("latency", self.latency_ms, "ms"),
+                ("params", self.params_m, "M"),
+                ("peak memory", self.peak_memory_mib, "MiB"),
+            )
+            if value is not None
+        ]
+        return ", ".join(parts) or "no limit"
+
+    def probes(self) -> tuple[Candidate, ...]:
+        """Candidates likely to meet the limits if any does: the smallest one and the fastest one."""
+        smallest = self.space.extreme(0)
+        found = self.latency.fastest() if isinstance(self.latency, TableLatency) else None
+        return (smallest,) if found is None else (found[1], smallest)
+
+    def check(self) -> None:
+        """Refuse a limit that no candidate can meet, telling the feasible range.
+
+        Each limit is checked alone (latency exactly, where the table's terms allow it; size and
+        memory at the smallest candidate). Limits that exclude each other only together are found
+        by the search's sampler. Raises :class:`InfeasibleError`.
+        """
+        smallest, largest = self.space.extreme(0), self.space.extreme(-1)
+        if self.latency_ms is not None and self.latency is not None:
+            low, high = latency_range_ms(self.space, self.latency)
+            ends = f"the fastest candidate has {low:.4g} ms, the slowest {high:.4g} ms"
+            self._refuse("latency", self.latency_ms < low, ends)
+        if self.params_m is not None:
+            low, high = self._params_m(smallest), self._params_m(largest)
+            ends = f"the smallest candidate has {low:.4g} M, the largest {high:.4g} M"
+            self._refuse("params", self.params_m < low, ends)
+        if self.peak_memory_mib is not None:
+            low, high = self._peak_memory_mib(smallest), self._peak_memory_mib(largest)
+            ends = f"the smallest candidate needs {low:.4g} MiB, the largest {high:.4g} MiB"
+            self._refuse("peak memory", self.peak_memory_mib < low, ends)
+
+    def _refuse(self, what: str, infeasible: bool, ends: str) -> None:
+        if infeasible:
+            raise InfeasibleError(
+                f"no candidate of space {self.space.name!r} meets {self.describe()}:"
+                f" {what} is out of reach, {ends}"
+            )
+
+
+def latency_range_ms(space: SearchSpace, latency: LatencyModel) -> tuple[float, float]:
+    """Least and greatest latency over the space: exact for a table, else of its extreme candidates."""
+    if isinstance(latency, TableLatency):
+        fastest, slowest = latency.fastest(), latency.slowest()
+        if fastest is not None and slowest is not None:
+            return fastest[0], slowest[0]
+    ends = latency.latency_ms(space.encode_many([space.extreme(0), space.extreme(-1)]))
+    return float(ends.min()), float(ends.max())

@@ -1,0 +1,189 @@
+"""From the sum of a table to the latency of a whole model: an affine, non-negative correction.
+
+    latency = a + b * calls + sum over classes c of s_c * sum(count * max(0, table - dispatch))
+
+A table entry is timed in a session of its own, so it contains one call of the runtime that the
+whole model pays once, not once per operator: ``dispatch``, the time of an empty graph measured
+in the same rounds, is taken off, and ``b`` gives back what an operator costs a running graph
+beyond its kernels. ``s_c`` is what caches do: near 1 where all weights fit, above it where they
+stream from memory in the whole model only. Fitted on relative error by non-negative least
+squares; with more than one class a weak ridge pulls the ``s_c`` towards a common scale, so that
+five models are enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from latency_luts.errors import LutError, LutFormatError, MissingOperatorError
+from latency_luts.operator import OperatorSpec
+from latency_luts.report import CheckReport, check_report
+from latency_luts.rows import WholeModel
+
+Array = npt.NDArray[np.float64]
+
+LEAST_MODELS = 3
+_RIDGE = 0.03
+"""Relative error per model that an ``s_c`` off the common scale by 1 is worth."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """``constant_ms`` is a, ``per_call_ms`` b, ``scales`` s by class; ``latencies_ms`` is the table.
+
+    ``classes`` maps operator kinds to classes; a kind it does not name is of class ``"all"``.
+    ``held_out`` is the leave-one-out report over the models it was fitted on (``None`` for an
+    uncalibrated sum).
+    """
+
+    latencies_ms: Mapping[OperatorSpec, float] = field(repr=False)
+    dispatch_ms: float
+    constant_ms: float
+    per_call_ms: float
+    scales: Mapping[str, float]
+    classes: Mapping[str, str]
+    models: int
+    held_out: CheckReport | None
+
+    @classmethod
+    def identity(cls, latencies_ms: Mapping[OperatorSpec, float]) -> Calibration:
+        """The plain sum of the table, nothing taken off and nothing added."""
+        return cls(dict(latencies_ms), 0.0, 0.0, 0.0, {"all": 1.0}, {}, 0, None)
+
+    @classmethod
+    def fit(
+        cls,
+        latencies_ms: Mapping[OperatorSpec, float],
+        dispatch_ms: float,
+        models: Sequence[WholeModel],
+        *,
+        classes: Mapping[str, str] | None = None,
+    ) -> Calibration:
+        """Fit on ``models`` and carry the leave-one-out error.
+
+        Raises :class:`LutError` for fewer than three models, and
+        :class:`MissingOperatorError` if one of them pays an operator the table lacks.
+        """
+        if len(models) < LEAST_MODELS:
+            raise LutError(
+                f"{len(models)} whole models were measured, calibration needs at least {LEAST_MODELS}"
+                " (5 to 10 are better); profile with more calibration models"
+            )
+        classes = dict(classes or {})
+        names = tuple(sorted({classes.get(op.kind, "all") for model in models for op in model.operators}))
+        rows = np.stack([_features(m.operators, latencies_ms, dispatch_ms, classes, names) for m in models])
+        truth = np.array([model.latency_ms for model in models])
+        coefficients = _solve(rows, truth)
+        held_out = None
+        if len(models) > LEAST_MODELS:
+            keep = ~np.eye(len(models), dtype=bool)
+            predicted = np.array(
+                [rows[i] @ _solve(rows[keep[i]], truth[keep[i]]) for i in range(len(models))]
+            )
+            held_out = check_report(models, predicted)
+        constant, per_call, *scales = (float(value) for value in coefficients)
+        return cls(
+            latencies_ms=dict(latencies_ms),
+            dispatch_ms=dispatch_ms,
+            constant_ms=constant,
+            per_call_ms=per_call,
+            scales=dict(zip(names, scales, strict=True)),
+            classes=classes,
+            models=len(models),
+            held_out=held_out,
+        )
+
+    def contribution_ms(self, operator: OperatorSpec) -> float:
+        """What one call of ``operator`` adds to a prediction: predictions are constant_ms + a sum.
+
+        Raises :class:`MissingOperatorError` if the table lacks it.
+        """
+        if operator not in self.latencies_ms:
+            raise MissingOperatorError(f"the table has no row for {operator}; profile it first")
+        scale = self.scales.get(self.classes.get(operator.kind, "all"))
+        if scale is None:  # a class no calibration model had: the common scale of the others
+            scale = float(np.mean(list(self.scales.values())))
+        return self.per_call_ms + scale * max(0.0, self.latencies_ms[operator] - self.dispatch_ms)
+
+    def predict(self, operators: Mapping[OperatorSpec, int]) -> float:
+        """Milliseconds of a model that pays each operator so often."""
+        return self.constant_ms + sum(n * self.contribution_ms(op) for op, n in operators.items())
+
+    def evaluate(self, models: Sequence[WholeModel]) -> CheckReport:
+        """How well it predicts ``models``, which should not be those it was fitted on."""
+        return check_report(models, np.array([self.predict(model.operators) for model in models]))
+
+    @classmethod
+    def from_dict(
+        cls, document: Mapping[str, Any], latencies_ms: Mapping[OperatorSpec, float]
+    ) -> Calibration:
+        """The inverse of :meth:`as_dict`; raises :class:`LutFormatError` for what is none."""
+        try:
+            held_out = document["held_out"]
+            return cls(
+                latencies_ms=dict(latencies_ms),
+                dispatch_ms=float(document["dispatch_ms"]),
+                constant_ms=float(document["constant_ms"]),
+                per_call_ms=float(document["per_call_ms"]),
+                scales={str(name): float(scale) for name, scale in document["scales"].items()},
+                classes={str(kind): str(name) for kind, name in document["classes"].items()},
+                models=int(document["models"]),
+                held_out=None if held_out is None else CheckReport.from_dict(held_out),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as exc:
+            raise LutFormatError(f"the table's calibration cannot be read ({exc!r})") from exc
+
+    def as_dict(self) -> dict[str, object]:
+        """The coefficients and the held-out error, as they stand in a table's header."""
+        return {
+            "dispatch_ms": self.dispatch_ms,
+            "constant_ms": self.constant_ms,
+            "per_call_ms": self.per_call_ms,
+            "scales": dict(self.scales),
+            "classes": dict(self.classes),
+            "models": self.models,
+            "held_out": None if self.held_out is None else self.held_out.as_dict(),
+        }
+
+
+def _features(
+    operators: Mapping[OperatorSpec, int],
+    latencies_ms: Mapping[OperatorSpec, float],
+    dispatch_ms: float,
+    classes: Mapping[str, str],
+    names: Sequence[str],
+) -> Array:
+    """Of shape (2 + classes,): 1, number of calls, and the sum of the table by class."""
+    sums = dict.fromkeys(names, 0.0)
+    for operator, count in operators.items():
+        if operator not in latencies_ms:
+            raise MissingOperatorError(
+                f"a calibration model pays {operator}, which the table lacks; profile it"
+            )
+        sums[classes.get(operator.kind, "all")] += count * max(0.0, latencies_ms[operator] - dispatch_ms)
+    return np.array([1.0, float(sum(operators.values())), *sums.values()])
+
+
+def _solve(features: Array, truth: Array) -> Array:
+    """Non-negative coefficients of least relative error, the scales held near a common one."""
+    from scipy.optimize import nnls  # type: ignore[import-untyped]  # predicting needs none of it
+
+    models, columns = features.shape
+    weighted = np.column_stack([features / truth[:, None], np.zeros(models)])  # last column: the common scale
+    target = np.ones(models)
+    if columns > 3:
+        ridge = np.zeros((columns - 2, columns + 1))
+        ridge[:, 2:columns] = np.eye(columns - 2)
+        ridge[:, columns] = -1.0
+        weighted = np.vstack([weighted, _RIDGE * np.sqrt(models) * ridge])
+        target = np.concatenate([target, np.zeros(columns - 2)])
+    size = np.linalg.norm(weighted, axis=0)
+    size[size == 0] = 1.0
+    solution, _ = nnls(weighted / size, target)
+    coefficients: Array = (solution / size)[:columns]
+    return coefficients

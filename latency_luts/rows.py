@@ -1,0 +1,54 @@
+"""The rows of a table: one operator measured, or one whole model measured in the same rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from latency_luts.operator import OperatorSpec
+
+Role = Literal["calibration", "check", "extra"]
+"""Fitted on; held out to test the table; measured for its own sake (a search's winner)."""
+
+DISPATCH = OperatorSpec.of("dispatch")
+"""The empty graph: what calling the runtime costs when there is nothing to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorRow:
+    """One operator's latency, with where it came from.
+
+    ``metrics`` holds further named numbers, their units in their names (``energy_mj``,
+    ``wall_ms``, ``spread``). ``parity_error`` is the largest absolute difference between the
+    measured artifact's outputs and PyTorch's.
+    """
+
+    operator: OperatorSpec
+    latency_ms: float
+    rounds: int
+    samples: int
+    artifact_sha256: str
+    parity_error: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class WholeModel:
+    """A whole model measured in the same rounds as the operators.
+
+    ``operators`` says how often the model pays each operator. ``halves_ms`` are its latencies
+    over the even and over the odd rounds: what two measurements of one truth differ by.
+    ``candidate`` is whatever names the model in its space.
+    """
+
+    model: str
+    role: Role
+    candidate: Mapping[str, int]
+    operators: Mapping[OperatorSpec, int]
+    latency_ms: float
+    halves_ms: tuple[float, float]
+    rounds: int
+    samples: int
+    artifact_sha256: str
+    parity_error: float

@@ -1,0 +1,164 @@
+"""A latency table of one target: one row per operator, and the whole models that calibrate it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from latency_luts import lines
+from latency_luts.calibration import Calibration
+from latency_luts.errors import LutError, LutMismatchError, MissingOperatorError
+from latency_luts.operator import OperatorSpec
+from latency_luts.rows import DISPATCH, OperatorRow, Role, WholeModel
+from profiler.target import Target
+
+FUNCTIONAL = "median over rounds of the mean of the lower half of a round's samples, per call"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What was profiled: the space's name, and its fingerprint, which is what counts."""
+
+    space: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class LatencyLut:
+    """Latencies by operator, all of one target, clock, workload and source; never mixed.
+
+    ``workload`` and ``environment`` are plain mappings, for this package knows no Transformers.
+    ``incomplete`` is ``None``, or says what the file this came from had lost.
+    """
+
+    target: Target
+    workload: Mapping[str, int]
+    subject: Subject
+    rows: Mapping[OperatorSpec, OperatorRow]
+    models: tuple[WholeModel, ...] = ()
+    source: Literal["measured"] = "measured"
+    environment: Mapping[str, object] = field(default_factory=dict)
+    created: str = ""
+    functional: str = FUNCTIONAL
+    rounds: int = 0
+    calibration: Calibration | None = None
+    incomplete: str | None = None
+
+    @cached_property
+    def latencies_ms(self) -> Mapping[OperatorSpec, float]:
+        """Latency of every operator."""
+        return {operator: row.latency_ms for operator, row in self.rows.items()}
+
+    @property
+    def dispatch_ms(self) -> float:
+        """Cost of calling the runtime with nothing to do; 0 if it was not measured."""
+        row = self.rows.get(DISPATCH)
+        return 0.0 if row is None else row.latency_ms
+
+    def latency_ms(self, operator: OperatorSpec) -> float:
+        """Raises :class:`MissingOperatorError` if there is no such row."""
+        if operator not in self.rows:
+            raise MissingOperatorError(
+                f"the table of {self.target} has no row for {operator}; profile it first"
+            )
+        return self.rows[operator].latency_ms
+
+    def missing(self, operators: Iterable[OperatorSpec]) -> tuple[OperatorSpec, ...]:
+        """Those of ``operators`` without a row, once each, sorted."""
+        return tuple(sorted(set(operators) - set(self.rows)))
+
+    def require(self, workload: Mapping[str, int], subject: Subject | None = None) -> None:
+        """Raise :class:`LutMismatchError` unless measured for this workload (and space).
+
+        The space's name may differ: its fingerprint says whether it is the same.
+        """
+        differences = [
+            f"{name} is {self.workload.get(name)} there, {workload.get(name)} asked"
+            for name in sorted(set(workload) | set(self.workload))
+            if workload.get(name) != self.workload.get(name)
+        ]
+        if differences:
+            raise LutMismatchError(
+                f"the table of {self.target} is for another workload ({'; '.join(differences)});"
+                " profile this workload, or ask about the table's"
+            )
+        if subject is not None and subject.fingerprint != self.subject.fingerprint:
+            raise LutMismatchError(
+                f"the table of {self.target} is for space {self.subject.space!r}"
+                f" ({self.subject.fingerprint}),"
+                f" not for {subject.space!r} ({subject.fingerprint}); profile that space"
+            )
+
+    def models_of(self, role: Role) -> tuple[WholeModel, ...]:
+        """The whole models measured for ``role``."""
+        return tuple(model for model in self.models if model.role == role)
+
+    def calibrated(self, classes: Mapping[str, str] | None = None) -> LatencyLut:
+        """This table with a calibration fitted on its calibration models.
+
+        Raises :class:`LutError` if there are fewer than three.
+        """
+        calibration = Calibration.fit(
+            self.latencies_ms, self.dispatch_ms, self.models_of("calibration"), classes=classes
+        )
+        return replace(self, calibration=calibration)
+
+    def save(self, path: Path) -> None:
+        """Write JSON Lines, atomically: header, operators by name, whole models by name.
+
+        Raises :class:`LutError` if it cannot be written.
+        """
+        header = {
+            "target": {name: getattr(self.target, name) for name in Target.__slots__},
+            "source": self.source,
+            "workload": dict(self.workload),
+            "subject": {"space": self.subject.space, "fingerprint": self.subject.fingerprint},
+            "functional": self.functional,
+            "rounds": self.rounds,
+            "created": self.created,
+            "operators": len(self.rows),
+            "models": len(self.models),
+            "calibration": None if self.calibration is None else self.calibration.as_dict(),
+            "environment": dict(self.environment),
+        }
+        body = [lines.operator_line(self.rows[operator]) for operator in sorted(self.rows)]
+        body += [lines.model_line(model) for model in sorted(self.models, key=lambda m: (m.role, m.model))]
+        try:
+            lines.write(path, header, body)
+        except OSError as exc:
+            raise LutError(f"cannot write the table {path}: {exc.strerror or exc}") from exc
+
+    @classmethod
+    def load(cls, path: Path) -> LatencyLut:
+        """Read a table; unknown keys are ignored, a torn last line is dropped (see ``incomplete``).
+
+        Raises :class:`LutFormatError` for a file that is no table, damaged inside, or of a newer
+        schema.
+        """
+        header, body, incomplete = lines.read(path)
+        with lines.damaged(path):
+            rows = [lines.operator_row(line) for line in body if "operator" in line]
+            models = tuple(lines.whole_model(line) for line in body if "model" in line)
+            expected, found = header["operators"] + header["models"], len(rows) + len(models)
+            if incomplete is None and found < expected:
+                incomplete = f"{path}: {expected - found} of {expected} rows are missing at the end"
+            table = cls(
+                target=Target(**{name: header["target"][name] for name in Target.__slots__}),
+                workload={str(name): int(value) for name, value in header["workload"].items()},
+                subject=Subject(str(header["subject"]["space"]), str(header["subject"]["fingerprint"])),
+                rows={row.operator: row for row in rows},
+                models=models,
+                source=header["source"],
+                environment=header["environment"],
+                created=str(header["created"]),
+                functional=str(header["functional"]),
+                rounds=int(header["rounds"]),
+                incomplete=incomplete,
+            )
+            stored = header["calibration"]
+            if stored is None:
+                return table
+            return replace(table, calibration=Calibration.from_dict(stored, table.latencies_ms))
