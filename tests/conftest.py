@@ -1,0 +1,24 @@
+"""Shared by all tests: slow tests on request, reproducible property tests, one thread."""
+
+import os
+
+import pytest
+from hypothesis import settings
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+settings.register_profile("hwnas", deadline=None, derandomize=True)
+settings.load_profile("hwnas")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="run the tests marked slow too")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--slow"):
+        return
+    skip = pytest.mark.skip(reason="slow; run with --slow")
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(skip)
