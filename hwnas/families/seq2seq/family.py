@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from hwnas.families.base import Convention, Count, Term
+from hwnas.errors import SpaceError
+from hwnas.families.base import Convention, Count, ModelGraphs, Term, Vocabularies
 from hwnas.families.seq2seq import count as counting
 from hwnas.families.seq2seq import terms as listing
 from hwnas.families.seq2seq.space import parse_space
 from hwnas.space import Candidate, SearchSpace
 from hwnas.workload import Workload
+from latency_luts import OperatorSpec
 
 if TYPE_CHECKING:
-    pass
+    import torch
+    from torch import nn
+
+    from exporters import GraphInputs
+    from hwnas.data.task import Batch
 
 
 class Seq2Seq:
@@ -36,3 +42,51 @@ class Seq2Seq:
     def peak_memory_bytes(self, space: SearchSpace, candidate: Candidate, workload: Workload) -> int:
         """See :func:`hwnas.families.seq2seq.count.peak_memory_bytes`."""
         return counting.peak_memory_bytes(candidate, space.fixed["qkv"], workload)
+
+    def module(self, operator: OperatorSpec) -> tuple[nn.Module, GraphInputs]:
+        """See :func:`hwnas.families.seq2seq.operators.build`."""
+        from hwnas.families.seq2seq.operators import build
+
+        return build(operator)
+
+    def model(self, space: SearchSpace, candidate: Candidate, vocabularies: Vocabularies) -> nn.Module:
+        """A :class:`hwnas.families.seq2seq.model.SubTransformer`, initialised by torch's generator."""
+        from hwnas.families.seq2seq.model import SubTransformer
+
+        widest = (_widest(space, "encoder_embed"), _widest(space, "decoder_embed"))
+        fixed = space.fixed
+        return SubTransformer(candidate, vocabularies, fixed["qkv"], fixed["positions"], widest)
+
+    def loss(self, model: nn.Module, batch: Batch, label_smoothing: float) -> tuple[torch.Tensor, int]:
+        """Label smoothing spreads ``label_smoothing`` evenly over all symbols; PAD targets do not count."""
+        from torch.nn import functional
+
+        from hwnas.data.task import PAD
+
+        target = batch.target[:, 1:]
+        loss = functional.cross_entropy(
+            self.logits(model, batch).flatten(0, 1),
+            target.flatten(),
+            ignore_index=PAD,
+            reduction="sum",
+            label_smoothing=label_smoothing,
+        )
+        return loss, int((target != PAD).sum())
+
+    def logits(self, model: nn.Module, batch: Batch) -> torch.Tensor:
+        """Teacher-forced logits, (batch, target tokens - 1, vocabulary): one per symbol after BOS."""
+        logits: torch.Tensor = model(batch.source, batch.target[:, :-1])
+        return logits
+
+    def graphs(self, model: nn.Module, workload: Workload) -> ModelGraphs:
+        """See :func:`hwnas.families.seq2seq.graphs.build_graphs`."""
+        from hwnas.families.seq2seq.graphs import build_graphs
+        from hwnas.families.seq2seq.model import SubTransformer
+
+        if not isinstance(model, SubTransformer):
+            raise SpaceError(f"{type(model).__name__} is not a model of the seq2seq family")
+        return build_graphs(model, workload)
+
+
+def _widest(space: SearchSpace, name: str) -> int:
+    return max(space.choices[space.index[name]].values)
