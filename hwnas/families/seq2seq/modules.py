@@ -89,7 +89,7 @@ class SourceEmbedding(nn.Module):
     def forward(self, source: Tensor) -> tuple[Tensor, Tensor]:
         """``source`` (batch, tokens) int64 -> hidden (batch * tokens, embed), mask (batch, 1, 1, tokens)."""
         hidden = F.embedding(source, self.weight) * self.scale + self.positions[: source.size(1)]
-        mask = (source == PAD).to(hidden.dtype) * MASKED
+        mask = torch.where(source == PAD, MASKED, 0.0)
         return self.dropout(hidden.reshape(-1, self.weight.size(1))), mask[:, None, None, :]
 
 
@@ -117,14 +117,15 @@ class EncoderSelfAttention(nn.Module):
     def __init__(self, embed: int, heads: int, qkv: int) -> None:
         super().__init__()
         self.heads, self.head_dim = heads, qkv // heads
+        self.scale = self.head_dim**-0.5
         self.project = Affine(embed, 3 * qkv)
         self.residual = _Residual(qkv, embed)
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """``hidden`` (batch * tokens, embed), ``mask`` (batch, 1, 1, tokens) -> as ``hidden``."""
         split = self.project(hidden).view(-1, mask.size(3), 3 * self.heads, self.head_dim)
-        query, key, value = split.transpose(1, 2).chunk(3, dim=1)
-        context = _attend(query, key, value, mask).transpose(1, 2)
+        query, key, value = split.transpose(1, 2).split(self.heads, dim=1)
+        context = _attend(query, key, value, mask, self.scale).transpose(1, 2)
         return self.residual(context.reshape(-1, self.heads * self.head_dim), hidden)  # type: ignore[no-any-return]
 
 
@@ -160,7 +161,7 @@ class CrossProjection(nn.Module):
             width = memory.size(1)
             memory = torch.cat([each.view(-1, tokens, width) for each in memories], dim=1).view(-1, width)
         split = self.project(memory).view(-1, len(memories) * tokens, 2 * self.heads, self.head_dim)
-        key, value = split.transpose(1, 2).chunk(2, dim=1)
+        key, value = split.transpose(1, 2).split(self.heads, dim=1)
         return key, value
 
 
@@ -170,22 +171,23 @@ class DecoderSelfAttention(nn.Module):
     def __init__(self, embed: int, heads: int, qkv: int) -> None:
         super().__init__()
         self.heads, self.head_dim = heads, qkv // heads
+        self.scale = self.head_dim**-0.5
         self.project = Affine(embed, 3 * qkv)
         self.residual = _Residual(qkv, embed)
 
     def forward(self, hidden: Tensor, past_key: Tensor, past_value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """One step: hidden (rows, embed), caches (rows, heads, past, head_dim) -> hidden, grown caches."""
         split = self.project(hidden).view(-1, 3 * self.heads, 1, self.head_dim)
-        query, new_key, new_value = split.chunk(3, dim=1)
+        query, new_key, new_value = split.split(self.heads, dim=1)
         key = torch.cat([past_key, new_key], dim=2)
         value = torch.cat([past_value, new_value], dim=2)
-        context = _attend(query, key, value, None)
+        context = _attend(query, key, value, None, self.scale)
         return self.residual(context.view(-1, self.heads * self.head_dim), hidden), key, value
 
     def teacher_forced(self, hidden: Tensor, tokens: int) -> Tensor:
         """All positions at once, none seeing a later one: ``hidden`` (batch * tokens, embed) -> the same."""
         split = self.project(hidden).view(-1, tokens, 3 * self.heads, self.head_dim)
-        query, key, value = split.transpose(1, 2).chunk(3, dim=1)
+        query, key, value = split.transpose(1, 2).split(self.heads, dim=1)
         context = F.scaled_dot_product_attention(query, key, value, is_causal=True).transpose(1, 2)
         return self.residual(context.reshape(-1, self.heads * self.head_dim), hidden)  # type: ignore[no-any-return]
 
@@ -196,6 +198,7 @@ class DecoderCrossAttention(nn.Module):
     def __init__(self, embed: int, heads: int, qkv: int) -> None:
         super().__init__()
         self.heads, self.head_dim = heads, qkv // heads
+        self.scale = self.head_dim**-0.5
         self.project = Affine(embed, qkv)
         self.residual = _Residual(qkv, embed)
 
@@ -206,10 +209,10 @@ class DecoderCrossAttention(nn.Module):
         """
         query = self.project(hidden)
         if queries == 1:
-            context = _attend(query.view(-1, self.heads, 1, self.head_dim), key, value, mask)
+            context = _attend(query.view(-1, self.heads, 1, self.head_dim), key, value, mask, self.scale)
         else:
             query = query.view(-1, queries, self.heads, self.head_dim).transpose(1, 2)
-            context = _attend(query, key, value, mask).transpose(1, 2)
+            context = _attend(query, key, value, mask, self.scale).transpose(1, 2)
         return self.residual(context.reshape(-1, self.heads * self.head_dim), hidden)  # type: ignore[no-any-return]
 
 
@@ -242,9 +245,9 @@ def sinusoids(positions: int, embed: int) -> Tensor:
     return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)[:, :embed].contiguous()
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
     """Softmax attention; written out, because the runtimes fuse the scale into the first product."""
-    scores = torch.matmul(query, key.transpose(2, 3)) * query.size(3) ** -0.5
+    scores = torch.matmul(query, key.transpose(2, 3)) * scale
     if mask is not None:
         scores = scores + mask
     return torch.matmul(scores.softmax(dim=-1), value)
