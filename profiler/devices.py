@@ -1,0 +1,207 @@
+"""``devices.yaml``: which devices there are, how they are reached, and what runs there."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from profiler.errors import DeviceError
+from profiler.session import TimingSession
+from profiler.target import Clock
+
+SHIPPED = Path(__file__).with_name("devices.yaml")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class LocalDevice(BaseModel):
+    """This machine. ``provider: cuda`` has not been run on a GPU yet."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    kind: Literal["local"]
+    description: str = ""
+    runtime: Literal["onnxruntime"] = "onnxruntime"
+    threads: int = Field(default=1, ge=1, strict=True)
+    clock: Clock | None = None
+    cores: tuple[int, ...] | None = None
+    provider: Literal["cpu", "cuda"] = "cpu"
+
+    @model_validator(mode="after")
+    def _clock_fits(self) -> LocalDevice:
+        if self.clock == "thread_cpu" and (self.threads > 1 or self.provider != "cpu"):
+            raise ValueError("clock: thread_cpu is the time of one CPU thread; leave it out, or use wall")
+        if self.cores is not None and (not self.cores or min(self.cores) < 0):
+            raise ValueError("cores: a list of core numbers like [0, 1] is expected")
+        return self
+
+    @property
+    def effective_clock(self) -> Clock:
+        """The clock that counts: thread CPU time for one CPU thread, wall time otherwise, unless given."""
+        if self.clock is not None:
+            return self.clock
+        return "thread_cpu" if self.threads == 1 and self.provider == "cpu" else "wall"
+
+    @property
+    def note(self) -> str:
+        """What a user should know before trusting it; empty if nothing."""
+        return "" if self.provider == "cpu" else "untested: no run on a GPU was made yet"
+
+
+Device = LocalDevice
+
+_KINDS: dict[str, tuple[type[LocalDevice], str]] = {
+    "local": (LocalDevice, "profiler.worker_session:open_local"),
+}
+"""Kind -> its model and the function that opens a session; named, so that it is imported only then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Devices:
+    """The devices of one file, by name."""
+
+    path: Path
+    by_name: Mapping[str, Device]
+
+    def get(self, name: str) -> Device:
+        """The device called ``name``; raises :class:`DeviceError` naming those there are."""
+        if name not in self.by_name:
+            known = ", ".join(sorted(self.by_name)) or "none"
+            raise DeviceError(f"{name!r} is not in {self.path.name}; known: {known}")
+        return self.by_name[name]
+
+
+def load_devices(path: Path | None = None) -> Devices:
+    """Read ``path``, else ``./devices.yaml`` if there is one, else the file that is shipped.
+
+    Raises :class:`DeviceError`, one line with file and place, for anything wrong in it.
+    """
+    if path is None:
+        here = Path("devices.yaml")
+        path = here if here.is_file() else SHIPPED
+    return _parse(_read(path), path)
+
+
+def add_device(path: Path, name: str, fields: Mapping[str, object]) -> Device:
+    """Add a device to a file (made if missing), atomically, leaving the rest as it is.
+
+    Raises :class:`DeviceError` if the name is taken or a field is wrong; the file is then untouched.
+    """
+    old = _read(path) if path.exists() else "devices:\n"
+    known = _parse(old, path)
+    if name in known.by_name:
+        raise DeviceError(f"{name!r} is in {path} already; choose another name, or edit the file")
+    device = _device(name, dict(fields), path)
+    entry = yaml.safe_dump({name: dict(fields)}, sort_keys=False, allow_unicode=True, default_flow_style=None)
+    indent = _indent(old)
+    block = "".join(f"{indent}{line}\n" for line in entry.splitlines())
+    new = old + ("" if old.endswith("\n") else "\n") + block
+    if not _is_extension(new, known, device, path):
+        raise DeviceError(
+            f"{path} is not in the form this can add to; add these lines by hand:\n{block.rstrip()}"
+        )
+    target = path.resolve()
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(new, encoding="utf-8")
+        partial.replace(target)
+    except OSError as exc:
+        raise DeviceError(f"cannot write {path}: {exc.strerror}") from exc
+    finally:
+        partial.unlink(missing_ok=True)
+    return device
+
+
+def open_session(device: Device, cache_folder: Path) -> TimingSession:
+    """Start what times programs on ``device``; ``cache_folder`` may keep what can be used again."""
+    module, _, function = _KINDS[device.kind][1].partition(":")
+    return cast(TimingSession, getattr(import_module(module), function)(device, cache_folder))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as exc:
+        raise DeviceError(f"{path} is not a text file in UTF-8") from exc
+    except OSError as exc:
+        raise DeviceError(f"cannot read {path}: {exc.strerror}") from exc
+
+
+def _parse(text: str, path: Path) -> Devices:
+    try:
+        document = yaml.load(text, Loader=_UniqueKeys)
+    except yaml.MarkedYAMLError as exc:
+        mark = exc.problem_mark or exc.context_mark
+        place = f":{mark.line + 1}:{mark.column + 1}" if mark is not None else ""
+        raise DeviceError(f"{path}{place}: {exc.problem or exc.context}") from exc
+    except yaml.YAMLError as exc:
+        raise DeviceError(f"{path}: {' '.join(str(exc).split())}") from exc
+    if not isinstance(document, dict) or set(document) != {"devices"}:
+        raise DeviceError(f"{path}: one top-level key 'devices' is expected")
+    entries = document["devices"] or {}
+    if not isinstance(entries, dict):
+        raise DeviceError(f"{path}: devices: names with fields below them are expected")
+    return Devices(path, {str(name): _device(str(name), fields, path) for name, fields in entries.items()})
+
+
+def _device(name: str, fields: object, path: Path) -> Device:
+    place = f"{path}: devices.{name}"
+    if _NAME.fullmatch(name) is None:
+        raise DeviceError(f"{place}: a name has letters, digits, '.', '_' and '-' only")
+    if not isinstance(fields, dict):
+        raise DeviceError(f"{place}: fields like 'kind: local' are expected")
+    kind = fields.get("kind")
+    if kind not in _KINDS:
+        given = "kind is missing" if kind is None else f"kind {kind!r} is unknown"
+        raise DeviceError(f"{place}: {given}; known: {', '.join(_KINDS)}")
+    model = _KINDS[kind][0]
+    known = [field for field in model.model_fields if field != "name"]
+    unknown = [str(field) for field in fields if field not in known]
+    if unknown:
+        raise DeviceError(f"{place}: unknown key {unknown[0]!r}; known: {', '.join(known)}")
+    try:
+        return model(name=name, **fields)
+    except ValidationError as exc:
+        error = exc.errors()[0]
+        where = "".join(f".{part}" for part in error["loc"])
+        message = error["msg"].removeprefix("Value error, ")
+        got = f", not {error['input']!r}" if error["loc"] else ""
+        raise DeviceError(f"{place}{where}: {message}{got}") from exc
+
+
+def _indent(text: str) -> str:
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    devices = root.value[0][1] if isinstance(root, yaml.MappingNode) else None
+    if isinstance(devices, yaml.MappingNode) and devices.value:
+        return " " * int(devices.value[0][0].start_mark.column)
+    return "  "
+
+
+def _is_extension(text: str, known: Devices, device: Device, path: Path) -> bool:
+    try:
+        return dict(_parse(text, path).by_name) == {**known.by_name, device.name: device}
+    except DeviceError:
+        return False
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a key that is given twice, where YAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"{key.value!r} is given twice", problem_mark=key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)

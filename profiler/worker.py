@@ -1,0 +1,517 @@
+"""The one timing loop: a JSON-lines server on stdin/stdout that loads, runs and times programs.
+
+This file is self-contained (standard library, numpy, the runtime) and is copied to a device as it
+is. Every request is a line ``{"id": 1, "op": "time", ...}``, every reply a line with the same id;
+a failed request is answered ``{"id": 1, "error": {"type": ..., "message": ...}}`` and the server
+goes on. It ends when stdin does, so it never outlives who started it. Operations:
+
+hello    runtime, threads, cores (or null), provider  -> runtime (with its version), pid
+load     stages: name, path, reference, repeat, feeds, carry, initial, counter  -> handle
+time     handle, calls, samples                       -> wall_ns, cpu_ns (whole samples)
+run      handle, inputs (an .npz, or null), outputs (where to write an .npz)
+facts, ping, unload (handle), quit
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import hashlib
+import itertools
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+Request = dict[str, Any]
+Arrays = dict[str, Any]
+Layout = dict[str, tuple[tuple[int, ...], Any]]
+ALIGNMENT = 64
+
+
+class WorkerError(Exception):
+    """A request that cannot be served; the driver is told the message."""
+
+
+class OnnxRuntime:
+    """Programs on ONNX Runtime, every input and output bound before the clock starts.
+
+    ``run_with_iobinding`` is the cheapest way to call a session, and calling it on the inner
+    session saves a third of a microsecond of Python more. One binding is made for every iteration
+    of every stage, so that nothing but the graph is left inside the timed loop. Carried outputs
+    alternate between two buffers: an iteration reads one and writes the other.
+
+    ``provider="cuda"`` keeps values on the first GPU; that path has not been run on one yet.
+    """
+
+    def __init__(self, threads: int, provider: str) -> None:
+        import onnxruntime  # type: ignore[import-untyped, unused-ignore]
+
+        self.ort = onnxruntime
+        self.device = provider
+        wanted = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}[provider]
+        if wanted not in onnxruntime.get_available_providers():
+            raise WorkerError(
+                f"this onnxruntime has no {wanted}; install onnxruntime-gpu, or use provider: cpu"
+            )
+        self.providers = [wanted]
+        self.options = onnxruntime.SessionOptions()
+        self.options.intra_op_num_threads = threads
+        self.options.inter_op_num_threads = 1
+        self.options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        self.options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        self.options.log_severity_level = 3
+        self.version = f"onnxruntime-{onnxruntime.__version__}" + (
+            "" if provider == "cpu" else f"-{provider}"
+        )
+        self.sessions: dict[str, tuple[Any, int]] = {}
+
+    def load(self, stages: list[Request]) -> OnnxProgram:
+        """Sessions (shared by path), reference inputs and bindings of all stages."""
+        paths: list[str] = []
+        try:
+            for stage in stages:
+                self._acquire(stage["path"])
+                paths.append(stage["path"])
+            return OnnxProgram(self, stages)
+        except BaseException:
+            self._release(paths)
+            raise
+
+    def unload(self, program: OnnxProgram) -> None:
+        """Free the program's bindings, and the sessions no other program uses."""
+        for held in (program.calls, program.bindings, program.kept, program.outputs):
+            held.clear()
+        self._release([stage["path"] for stage in program.stages])
+
+    def session(self, path: str) -> Any:
+        """The session of a graph that was loaded."""
+        return self.sessions[path][0]
+
+    def _acquire(self, path: str) -> None:
+        session, users = self.sessions.get(path) or (None, 0)
+        if session is None:
+            session = self.ort.InferenceSession(path, self.options, providers=self.providers)
+        self.sessions[path] = (session, users + 1)
+
+    def _release(self, paths: list[str]) -> None:
+        for path in paths:
+            session, users = self.sessions.pop(path)
+            if users > 1:
+                self.sessions[path] = (session, users - 1)
+
+    def place(self, array: Any) -> Any:
+        """An OrtValue of the array's content, on the device and aligned as the runtime's own are."""
+        if self.device != "cpu":
+            return self.ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), self.device, 0)
+        value = aligned(array.nbytes).view(array.dtype).reshape(array.shape)
+        value[...] = array
+        return self.ort.OrtValue.ortvalue_from_numpy(value)
+
+    def room(self, buffer: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+        """An OrtValue to write to, in ``buffer`` where the CPU can see it."""
+        if self.device != "cpu":
+            return self.ort.OrtValue.ortvalue_from_shape_and_type(list(shape), dtype, self.device, 0)
+        whole = buffer[: size_bytes(shape, dtype)]
+        return self.ort.OrtValue.ortvalue_from_numpy(whole.view(dtype).reshape(shape))
+
+
+class OnnxProgram:
+    """Stages with their bindings; ``calls`` is what one call of the program runs, in order."""
+
+    def __init__(self, runtime: OnnxRuntime, stages: list[Request]) -> None:
+        self.runtime = runtime
+        self.stages = stages
+        if not stages or len({stage["name"] for stage in stages}) < len(stages):
+            raise WorkerError("a program needs stages, and each a name of its own")
+        self.references: list[Arrays] = []
+        for stage in stages:
+            with np.load(stage["reference"], allow_pickle=False) as stored:
+                inputs = {key[6:]: stored[key] for key in stored.files if key.startswith("input/")}
+            self.references.append(inputs)
+        self.calls: list[Callable[[], object]] = []
+        self.outputs: dict[str, Arrays] = {}
+        self.bindings: list[Any] = []
+        self.kept: list[Any] = []  # a binding does not keep the memory of what is bound
+        _, layouts = self._walk(self.references)
+        for stage, reference, layout in zip(stages, self.references, layouts, strict=True):
+            self._bind(stage, reference, layout)
+
+    def evaluate(self, replaced: Arrays | None) -> Arrays:
+        """Outputs of the last stage: by the bound calls that are timed, or anew for other inputs."""
+        if replaced is None:
+            for call in self.calls:
+                call()
+            self.synchronize()
+            return {name: value.numpy() for name, value in self.outputs[self.stages[-1]["name"]].items()}
+        unknown = sorted(set(replaced) - set(self.references[0]))
+        if unknown:
+            raise WorkerError(f"no input {', '.join(unknown)}; known: {', '.join(self.references[0])}")
+        finals, _ = self._walk([self.references[0] | replaced, *self.references[1:]])
+        return finals[-1]
+
+    def synchronize(self) -> None:
+        """Wait until a GPU has done what it was told; nothing on a CPU."""
+        if self.runtime.device != "cpu":
+            self.bindings[-1].synchronize_outputs()
+
+    def _walk(self, references: list[Arrays]) -> tuple[list[Arrays], list[list[Layout]]]:
+        """Run everything once without bindings: every stage's last outputs, and all outputs' layouts."""
+        known: dict[str, Arrays] = {}
+        layouts = []
+        for stage, reference in zip(self.stages, references, strict=True):
+            session = self.runtime.session(stage["path"])
+            inputs = [info.name for info in session.get_inputs()]
+            names = [info.name for info in session.get_outputs()]
+            check_wiring(stage, inputs)
+            seen: list[Layout] = []
+            for iteration in range(stage["repeat"]):
+                feeds = {name: source(stage, name, iteration, known, reference) for name in inputs}
+                known[stage["name"]] = dict(zip(names, session.run(names, feeds), strict=True))
+                seen.append({name: (v.shape, v.dtype) for name, v in known[stage["name"]].items()})
+            layouts.append(seen)
+        return [known[stage["name"]] for stage in self.stages], layouts
+
+    def _bind(self, stage: Request, reference: Arrays, layouts: list[Layout]) -> None:
+        session = self.runtime.session(stage["path"])
+        names = [info.name for info in session.get_inputs()]
+        fixed = {
+            name: self.runtime.place(reference[name])
+            for name in names
+            if name not in stage["carry"] and name not in stage["feeds"] and name != stage["counter"]
+        }
+        carried = set(stage["carry"].values())
+        buffers = {
+            name: [
+                aligned(max(size_bytes(*seen[name]) for seen in layouts))
+                for _ in range(1 + (name in carried))
+            ]
+            for name in layouts[0]
+        }
+        for iteration, layout in enumerate(layouts):
+            binding = session.io_binding()
+            for name in names:
+                value = fixed.get(name)
+                if value is None:
+                    value = source(stage, name, iteration, self.outputs, reference)
+                if isinstance(value, np.ndarray):
+                    value = self.runtime.place(value)
+                self.kept.append(value)
+                binding.bind_ortvalue_input(name, value)
+            outputs = {}
+            for name, (shape, dtype) in layout.items():
+                buffer = buffers[name][iteration % len(buffers[name])]
+                outputs[name] = self.runtime.room(buffer, shape, dtype)
+                binding.bind_ortvalue_output(name, outputs[name])
+            self.kept.extend(outputs.values())
+            self.outputs[stage["name"]] = outputs
+            self.calls.append(bound_call(session, binding))
+            self.bindings.append(binding)
+
+
+def check_wiring(stage: Request, inputs: list[str]) -> None:
+    """Refuse a stage that wires an input its graph does not have, or carries one from nowhere."""
+    counter = [] if stage["counter"] is None else [stage["counter"]]
+    for name in [*stage["carry"], *stage["feeds"], *stage["initial"], *counter]:
+        if name not in inputs:
+            raise WorkerError(f"stage {stage['name']}: no input {name!r}; known: {', '.join(inputs)}")
+    for name in stage["carry"]:
+        if name not in stage["initial"]:
+            raise WorkerError(f"stage {stage['name']}: input {name} is carried, but has no initial shape")
+
+
+def source(stage: Request, name: str, iteration: int, known: dict[str, Arrays], reference: Arrays) -> Any:
+    """What an input is given in an iteration; ``known`` has the last outputs of each stage so far."""
+    where = f"stage {stage['name']}: input {name}"
+    if name in stage["carry"]:
+        if iteration > 0:
+            return lookup(known[stage["name"]], stage["carry"][name], where)
+        return np.zeros(stage["initial"][name], lookup(reference, name, where).dtype)
+    if name in stage["feeds"]:
+        origin, _, output = stage["feeds"][name].partition(".")
+        return lookup(lookup(known, origin, where), output, where)
+    if name == stage["counter"]:
+        return np.array([iteration], np.int64)
+    return lookup(reference, name, where)
+
+
+def size_bytes(shape: tuple[int, ...], dtype: Any) -> int:
+    """Bytes an array takes."""
+    return int(np.prod(shape, dtype=np.int64)) * int(np.dtype(dtype).itemsize)
+
+
+def bound_call(session: Any, binding: Any) -> Callable[[], object]:
+    """``session.run_with_iobinding(binding)`` without its Python wrapper where that can be had."""
+    inner, bound = getattr(session, "_sess", None), getattr(binding, "_iobinding", None)
+    if inner is not None and hasattr(inner, "run_with_iobinding") and bound is not None:
+        return functools.partial(inner.run_with_iobinding, bound, None)
+    return functools.partial(session.run_with_iobinding, binding)
+
+
+def aligned(size: int) -> Any:
+    """Bytes that start at a multiple of 64, as the runtime's allocator gives them."""
+    raw = np.zeros(size + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + size]
+
+
+def lookup(values: dict[str, Any], name: str, where: str) -> Any:
+    """``values[name]``, or an error that says what is missing and what there is."""
+    if name not in values:
+        raise WorkerError(f"{where} needs {name!r}; known: {', '.join(values) or 'nothing'}")
+    return values[name]
+
+
+RUNTIMES: dict[str, Callable[[int, str], OnnxRuntime]] = {"onnxruntime": OnnxRuntime}
+
+
+class Worker:
+    """Serves one driver: keeps what is loaded, by handle."""
+
+    def __init__(self) -> None:
+        self.runtime: OnnxRuntime | None = None
+        self.threads = 1
+        self.programs: dict[str, OnnxProgram] = {}
+        self.numbers = itertools.count(1)
+
+    def handle(self, request: Request) -> Request:
+        """The reply to one request, without its id."""
+        operations: dict[str, Callable[[Request], Request]] = {
+            "hello": self.hello,
+            "load": self.load,
+            "time": self.time,
+            "run": self.run,
+            "unload": self.unload,
+            "facts": lambda _: {"facts": facts(self.threads, self.ready.version)},
+            "ping": lambda _: {},
+        }
+        operation = request.get("op")
+        if operation not in operations:
+            raise WorkerError(f"no operation {operation!r}; known: {', '.join(operations)}, quit")
+        return operations[operation](request)
+
+    @property
+    def ready(self) -> OnnxRuntime:
+        """The runtime; an error before hello."""
+        if self.runtime is None:
+            raise WorkerError("say hello first")
+        return self.runtime
+
+    def hello(self, request: Request) -> Request:
+        """Choose the runtime; threads it starts later inherit the affinity set here."""
+        if self.runtime is not None:
+            raise WorkerError("hello was said before")
+        self.threads = request["threads"]
+        if request["cores"] is not None:
+            if not hasattr(os, "sched_setaffinity"):
+                raise WorkerError("this system cannot pin threads to cores; leave out cores")
+            os.sched_setaffinity(0, request["cores"])
+        if request["runtime"] not in RUNTIMES:
+            raise WorkerError(f"no runtime {request['runtime']!r}; known: {', '.join(RUNTIMES)}")
+        self.runtime = RUNTIMES[request["runtime"]](self.threads, request["provider"])
+        return {"runtime": self.runtime.version, "pid": os.getpid()}
+
+    def load(self, request: Request) -> Request:
+        """Load a program under a new handle."""
+        program = self.ready.load(request["stages"])
+        handle = f"p{next(self.numbers)}"
+        self.programs[handle] = program
+        gc.collect()
+        return {"handle": handle}
+
+    def program(self, request: Request) -> OnnxProgram:
+        """What is loaded under the request's handle."""
+        handle = request["handle"]
+        if handle not in self.programs:
+            raise WorkerError(f"no handle {handle!r}; loaded: {', '.join(self.programs) or 'nothing'}")
+        return self.programs[handle]
+
+    def time(self, request: Request) -> Request:
+        """Samples of so many calls each, in a row; CPU time is this thread's, or all threads' if several."""
+        program, calls = self.program(request), request["calls"]
+        runs = program.calls
+        wall, cpu = time.perf_counter_ns, time.thread_time_ns if self.threads == 1 else time.process_time_ns
+        walls, cpus = [], []
+        for _ in range(request["samples"]):
+            wall_start, cpu_start = wall(), cpu()
+            for _ in itertools.repeat(None, calls):
+                for run in runs:
+                    run()
+            program.synchronize()
+            cpu_end, wall_end = cpu(), wall()
+            walls.append(wall_end - wall_start)
+            cpus.append(cpu_end - cpu_start)
+        return {"wall_ns": walls, "cpu_ns": cpus}
+
+    def run(self, request: Request) -> Request:
+        """Write the outputs as an .npz."""
+        replaced = None
+        if request["inputs"] is not None:
+            with np.load(request["inputs"], allow_pickle=False) as stored:
+                replaced = {name: stored[name] for name in stored.files}
+        np.savez(request["outputs"], **self.program(request).evaluate(replaced))
+        return {}
+
+    def unload(self, request: Request) -> Request:
+        """Free a program, and give its memory back to the system where libc can be asked to."""
+        self.ready.unload(self.program(request))
+        del self.programs[request["handle"]]
+        gc.collect()
+        if sys.platform == "linux":
+            import ctypes
+
+            trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+            if trim is not None:
+                trim(0)
+        return {}
+
+
+def facts(threads: int, runtime: str) -> Request:
+    """What the machine is and does right now; null for what it does not tell."""
+    return {
+        "time_s": round(time.time(), 3),
+        "cpu_model": cpu_model(),
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "kernel": platform.release(),
+        "host": hashlib.sha256(platform.node().encode()).hexdigest()[:12],
+        "cores": os.cpu_count(),
+        "affinity": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "threads": threads,
+        "governor": read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "frequency_khz": {
+            which: number(read(f"/sys/devices/system/cpu/cpu0/cpufreq/scaling_{which}_freq"))
+            for which in ("cur", "min", "max")
+        },
+        "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
+        **jiffies(),
+        "pressure_cpu": read("/proc/pressure/cpu"),
+        **memory(),
+        "temperature_millidegrees": {
+            zone.parent.name: number(read(zone)) for zone in sorted(Path("/sys/class/thermal").glob("*/temp"))
+        },
+        "clock_source": read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
+        "clock_resolution_ns": {
+            "wall": time.get_clock_info("perf_counter").resolution * 1e9,
+            "cpu": time.get_clock_info("thread_time" if threads == 1 else "process_time").resolution * 1e9,
+        },
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "runtime": runtime,
+    }
+
+
+def read(path: str | Path) -> str | None:
+    """A small file's text, or None."""
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return None
+
+
+def number(text: str | None) -> int | None:
+    """The whole number a file or command gave, or None."""
+    return int(text) if text is not None and text.lstrip("-").isdigit() else None
+
+
+def sysctl(name: str) -> str | None:
+    """A macOS kernel value, or None elsewhere."""
+    if sys.platform != "darwin":
+        return None
+    try:
+        done = subprocess.run(["/usr/sbin/sysctl", "-n", name], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def cpu_model() -> str | None:
+    """The processor's name: x86 says ``model name``, boards ``Model`` or only part numbers."""
+    lines = (line.partition(":") for line in (read("/proc/cpuinfo") or "").splitlines())
+    described = {key.strip(): value.strip() for key, _, value in lines}
+    for key in ("model name", "Model", "Hardware", "CPU part"):
+        if described.get(key):
+            return described[key]
+    return sysctl("machdep.cpu.brand_string") or platform.processor() or None
+
+
+def jiffies() -> Request:
+    """Clock ticks since boot, all cores: in total, and stolen by the host of a virtual machine."""
+    line = (read("/proc/stat") or "").partition("\n")[0].split()[1:9]
+    known = len(line) == 8
+    return {
+        "total_jiffies": sum(map(int, line)) if known else None,
+        "steal_jiffies": int(line[7]) if known else None,
+    }
+
+
+def memory() -> Request:
+    """Memory of the machine in bytes."""
+    lines = (line.split() for line in (read("/proc/meminfo") or "").splitlines())
+    kilobytes = {words[0]: number(words[1]) for words in lines if len(words) > 1}
+    total, free = kilobytes.get("MemTotal:"), kilobytes.get("MemAvailable:")
+    return {
+        "memory_total_bytes": total * 1024 if total is not None else number(sysctl("hw.memsize")),
+        "memory_available_bytes": free * 1024 if free is not None else None,
+    }
+
+
+def parsed(line: bytes) -> Request:
+    """The request in a line, or an error."""
+    request = json.loads(line)
+    if not isinstance(request, dict):
+        raise WorkerError("a request is an object")
+    return request
+
+
+def reply_to(worker: Worker, line: bytes) -> Request | None:
+    """The reply to one line; None to quit."""
+    request: Request = {}
+    try:
+        request = parsed(line)
+        if request.get("op") == "quit":
+            return None
+        return {"id": request.get("id"), **worker.handle(request)}
+    except Exception as exc:
+        kind, message = type(exc).__name__, " ".join(str(exc).split()) or type(exc).__name__
+        if isinstance(exc, KeyError):
+            kind, message = "WorkerError", f"the request lacks {message}"
+        return {"id": request.get("id"), "error": {"type": kind, "message": message[:2000]}}
+
+
+def serve(requests: BinaryIO, replies: BinaryIO) -> None:
+    """Answer line by line until stdin ends or quit."""
+    worker = Worker()
+    for line in iter(requests.readline, b""):
+        reply = reply_to(worker, line)
+        if reply is None:
+            break
+        replies.write(json.dumps(reply, separators=(",", ":")).encode() + b"\n")
+        replies.flush()
+
+
+def main() -> None:
+    """Keep stdout for replies alone: whatever a library prints there goes to stderr."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.disable()
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    try:
+        serve(sys.stdin.buffer, replies)
+    except BrokenPipeError:
+        pass
+    finally:
+        sys.stderr.flush()
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""A timing session over the worker: the same file and the same lines, whatever the way to the device."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from profiler.devices import LocalDevice
+from profiler.errors import SessionError, TransportError
+from profiler.program import Program
+from profiler.session import Sample, Tensors
+from profiler.target import Target
+from profiler.transports import Transport
+
+WORKER = Path(__file__).with_name("worker.py")
+
+REPLY_TIMEOUT_S = 900.0
+"""The longest a device may take for one request (loading a large graph on a slow board)."""
+
+
+class WorkerSession:
+    """Implements :class:`profiler.TimingSession`: starts the worker and talks to it.
+
+    Closing it closes the transport too. Raises :class:`profiler.SessionError` if the worker
+    refuses a request, does not answer or dies; after that the session is of no more use.
+    """
+
+    def __init__(self, transport: Transport, device: LocalDevice) -> None:
+        self._transport = transport
+        self._device = device.name
+        self._numbers = itertools.count(1)
+        try:
+            # -P: a worker beside our modules must not import them in place of other packages
+            self._channel = transport.start([transport.python, "-P", "-u", transport.put(WORKER)])
+        except BaseException:
+            transport.close()
+            raise
+        try:
+            hello = self._ask(
+                "hello",
+                runtime=device.runtime,
+                threads=device.threads,
+                cores=None if device.cores is None else list(device.cores),
+                provider=device.provider,
+            )
+        except BaseException:
+            self.close()
+            raise
+        self.pid = int(hello["pid"])
+        self._target = Target(device.name, str(hello["runtime"]), device.threads, device.effective_clock)
+
+    @property
+    def target(self) -> Target:
+        """Where this session runs; the runtime with the version found there."""
+        return self._target
+
+    def load(self, program: Program) -> str:
+        """Send the graphs and references that are not there yet, and load them."""
+        put = self._transport.put
+        stages = [
+            {
+                "name": stage.name,
+                "path": put(stage.artifact.path),
+                "reference": put(stage.artifact.reference),
+                "repeat": stage.repeat,
+                "feeds": dict(stage.feeds),
+                "carry": dict(stage.carry),
+                "initial": {name: list(shape) for name, shape in stage.initial.items()},
+                "counter": stage.counter,
+            }
+            for stage in program.stages
+        ]
+        return str(self._ask("load", stages=stages)["handle"])
+
+    def unload(self, handle: str) -> None:
+        """Free what ``load`` took."""
+        self._ask("unload", handle=handle)
+
+    def time(self, handle: str, calls: int, samples: int = 1) -> tuple[Sample, ...]:
+        """``samples`` samples of ``calls`` calls each, taken in a row on the device."""
+        reply = self._ask("time", handle=handle, calls=calls, samples=samples)
+        return tuple(
+            Sample(calls, wall_ns, cpu_ns)
+            for wall_ns, cpu_ns in zip(reply["wall_ns"], reply["cpu_ns"], strict=True)
+        )
+
+    def run(self, handle: str, inputs: Tensors | None = None) -> dict[str, npt.NDArray[np.generic]]:
+        """Outputs of the last stage, by the very calls that are timed if ``inputs`` is None."""
+        with tempfile.TemporaryDirectory(prefix="hwnas-") as folder:
+            given = None
+            if inputs is not None:
+                path = Path(folder) / "inputs.npz"
+                np.savez(path, **dict(inputs))  # type: ignore[arg-type]
+                given = self._transport.put(path)
+            outputs = self._transport.scratch("outputs.npz")
+            self._ask("run", handle=handle, inputs=given, outputs=outputs)
+            fetched = Path(folder) / "outputs.npz"
+            self._transport.get(outputs, fetched)
+            with np.load(fetched, allow_pickle=False) as stored:
+                return {name: stored[name] for name in stored.files}
+
+    def facts(self) -> dict[str, object]:
+        """The environment, as the worker sees it."""
+        return dict(self._ask("facts")["facts"])
+
+    def close(self) -> None:
+        """End the worker and close the transport."""
+        with suppress(TransportError):
+            self._channel.write_line('{"op":"quit"}')
+        self._channel.close()
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _ask(self, operation: str, **arguments: object) -> dict[str, Any]:
+        number = next(self._numbers)
+        try:
+            self._channel.write_line(json.dumps({"id": number, "op": operation, **arguments}))
+            while True:
+                line = self._channel.read_line(REPLY_TIMEOUT_S)
+                if line is None:
+                    raise SessionError(self._died(operation))
+                reply = json.loads(line)
+                if reply.get("id") == number:
+                    break
+        except TransportError:
+            raise SessionError(self._died(operation)) from None
+        except TimeoutError as exc:
+            raise SessionError(f"{self._device}: {operation}: {exc}") from exc
+        except ValueError as exc:
+            raise SessionError(f"{self._device}: the worker answered what is not JSON: {line!r}") from exc
+        if "error" in reply:
+            error = reply["error"]
+            named = (
+                error["message"] if error["type"] == "WorkerError" else f"{error['type']}: {error['message']}"
+            )
+            raise SessionError(f"{self._device}: {operation}: {named}")
+        return dict(reply)
+
+    def _died(self, operation: str) -> str:
+        self._channel.close()
+        last = self._channel.stderr_tail().strip().splitlines()
+        return (
+            f"{self._device}: the worker died during {operation}: {last[-1] if last else 'it said nothing'}"
+        )
+
+
+def open_local(device: LocalDevice, cache_folder: Path) -> WorkerSession:
+    """A session on this machine; nothing is cached, for files are used where they are."""
+    from profiler.transports.local import LocalTransport
+
+    return WorkerSession(LocalTransport(), device)
