@@ -1,5 +1,6 @@
 """Run and time any artifact on any device, and keep every raw sample. Never imports torch."""
 
+from profiler.devices import Device, Devices, LocalDevice, add_device, load_devices, open_session
 from profiler.errors import (
     DeviceError,
     JournalError,
@@ -17,26 +18,36 @@ from profiler.journal import (
     read_journal,
     read_measurements,
 )
+from profiler.journal_writer import Journal
+from profiler.measure import Progress, measure
 from profiler.measurement import Measurement, RoundSamples
 from profiler.parity import Parity, check_parity
+from profiler.plan import Plan, PlanItem, estimate_s
 from profiler.program import Program, Stage
 from profiler.session import Sample, Tensors, TimingSession
 from profiler.target import Clock, Target
 
 __all__ = [
     "Clock",
+    "Device",
     "DeviceError",
+    "Devices",
     "Environment",
+    "Journal",
     "JournalContent",
     "JournalError",
     "JournalHeader",
     "JournalItem",
     "JournalPlan",
+    "LocalDevice",
     "Measurement",
     "Parity",
     "ParityError",
+    "Plan",
+    "PlanItem",
     "ProfilerError",
     "Program",
+    "Progress",
     "RoundSamples",
     "Sample",
     "SessionError",
@@ -45,7 +56,12 @@ __all__ = [
     "Tensors",
     "TimingSession",
     "TransportError",
+    "add_device",
     "check_parity",
+    "estimate_s",
+    "load_devices",
+    "measure",
+    "open_session",
     "read_journal",
     "read_measurements",
 ]

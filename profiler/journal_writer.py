@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Mapping
@@ -112,6 +111,8 @@ class Journal:
 
 
 def _lock(descriptor: int, path: Path) -> None:
+    import fcntl  # not on Windows, where journals can still be read
+
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as exc:

@@ -152,11 +152,15 @@ class WorkerSession:
         return dict(reply)
 
     def _died(self, operation: str) -> str:
-        self._channel.close()
+        status = self._channel.close()
         last = self._channel.stderr_tail().strip().splitlines()
-        return (
-            f"{self._device}: the worker died during {operation}: {last[-1] if last else 'it said nothing'}"
-        )
+        if last:
+            reason = last[-1]
+        elif status is not None and status < 0:
+            reason = f"ended by signal {-status}" + (" (out of memory?)" if status == -9 else "")
+        else:
+            reason = f"it said nothing (exit status {status})"
+        return f"{self._device}: the worker died during {operation}: {reason}"
 
 
 def open_local(device: LocalDevice, cache_folder: Path) -> WorkerSession:

@@ -35,8 +35,11 @@ class Channel(Protocol):
         """The last lines the command wrote to stderr."""
         ...
 
-    def close(self) -> None:
-        """End the command and everything it started; it is gone when this returns."""
+    def close(self) -> int | None:
+        """End the command and everything it started; it is gone when this returns.
+
+        The exit status if it ended by itself (negative: the signal that ended it) and is known.
+        """
         ...
 
 

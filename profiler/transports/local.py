@@ -93,6 +93,8 @@ class LocalChannel:
             start_new_session=True,
         )
         self._name = argv[0]
+        self._status: int | None = None
+        self._closed = False
         self._pending = b""
         self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
         self._drain = threading.Thread(target=self._keep_stderr, daemon=True)
@@ -124,33 +126,39 @@ class LocalChannel:
                     raise TimeoutError(f"{self._name} did not answer within {timeout_s:g} s")
                 piece = os.read(self._process.stdout.fileno(), 1 << 16)
                 if not piece:
+                    self._drain.join(_GRACE_S)
                     return None
                 self._pending += piece
         line, _, self._pending = self._pending.partition(b"\n")
         return line.decode(errors="replace")
 
     def stderr_tail(self) -> str:
-        """The last lines of stderr; all of them once the process has ended."""
-        if self._process.poll() is not None:
-            self._drain.join(_GRACE_S)
+        """The last lines of stderr; all of them once ``read_line`` has seen the end."""
         return "\n".join(self._stderr)
 
-    def close(self) -> None:
+    def close(self) -> int | None:
         """Close its stdin, give it a few seconds to end by itself, then kill its process group."""
+        if self._closed:
+            return self._status
+        self._closed = True
         process = self._process
         assert process.stdin is not None and process.stdout is not None and process.stderr is not None
         try:
             with suppress(OSError):
                 process.stdin.close()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(_GRACE_S)
+            with suppress(TimeoutError, subprocess.TimeoutExpired):
+                deadline = time.monotonic() + _GRACE_S
+                while self.read_line(max(0.0, deadline - time.monotonic())) is not None:
+                    pass
+                self._status = process.wait(_GRACE_S)
         finally:
-            with suppress(ProcessLookupError, PermissionError):
+            if process.returncode is None:  # not waited for yet, so its id is still its own
                 os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+                process.wait()
             self._drain.join(_GRACE_S)
             process.stdout.close()
             process.stderr.close()
+        return self._status
 
     def _keep_stderr(self) -> None:
         assert self._process.stderr is not None

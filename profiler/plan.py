@@ -1,0 +1,93 @@
+"""What is to be measured, how often, and how long that will take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from profiler.errors import ProfilerError
+from profiler.journal import JournalHeader, JournalItem, JournalPlan, Json, Role
+from profiler.program import Program
+from profiler.target import Target
+
+MAX_SAMPLE_MS = 50.0
+"""A longer sample only collects more disturbance; one call may take longer."""
+
+LOADED_PER_FILE_BYTE = 2.2
+"""Memory a loaded graph takes per byte on disk: ONNX Runtime keeps a packed copy of the weights."""
+
+GIB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class PlanItem:
+    """One thing to time; ``meta`` (JSON-able) stands in the journal for who reads it."""
+
+    name: str
+    role: Role
+    program: Program
+    meta: Json = field(default_factory=dict)
+
+    @property
+    def loaded_bytes(self) -> int:
+        """Estimate of the memory it takes when loaded."""
+        return int(LOADED_PER_FILE_BYTE * self.program.size_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Items, and ``rounds`` visits to each with ``samples`` samples of at least ``min_sample_ms``.
+
+    Raises :class:`ProfilerError` for a plan that cannot be.
+    """
+
+    items: tuple[PlanItem, ...]
+    rounds: int = 10
+    samples: int = 5
+    min_sample_ms: float = 2.0
+    seed: int = 0
+    memory_limit_bytes: int = 8 * GIB
+
+    def __post_init__(self) -> None:
+        names = [item.name for item in self.items]
+        twice = (
+            sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+        )
+        if not names or twice:
+            raise ProfilerError(f"plan: {twice[0]} is given twice" if twice else "plan: nothing to measure")
+        if self.rounds < 1 or self.samples < 1:
+            raise ProfilerError(
+                f"plan: {self.rounds} rounds of {self.samples} samples; both must be at least 1"
+            )
+        if not 0 < self.min_sample_ms <= MAX_SAMPLE_MS:
+            raise ProfilerError(
+                f"plan: min_sample_ms is {self.min_sample_ms}; it must be in (0, {MAX_SAMPLE_MS:g}]"
+            )
+
+    def header(self, targets: Sequence[Target], *, workload: Json, subject: Json) -> JournalHeader:
+        """The header of a journal of this plan on these targets."""
+        return JournalHeader(
+            targets=tuple(targets),
+            workload=workload,
+            subject=subject,
+            items=tuple(
+                JournalItem(item.name, item.role, item.program.sha256, item.meta) for item in self.items
+            ),
+            plan=JournalPlan(self.rounds, self.samples, self.min_sample_ms, self.seed),
+        )
+
+
+def estimate_s(plan: Plan, call_ms: Mapping[str, float] | None = None, targets: int = 1) -> float:
+    """Seconds the rounds will take on an idle machine, loading and calibrating aside.
+
+    ``call_ms`` gives what is known or guessed of a call's latency by item; without it an item is
+    taken to be short (a sample then lasts ``min_sample_ms``), so the result is a lower bound.
+    """
+    known = call_ms or {}
+    visit_ms = sum(plan.samples * sample_ms(plan, known.get(item.name, 0.0)) for item in plan.items)
+    return targets * plan.rounds * visit_ms / 1e3
+
+
+def sample_ms(plan: Plan, call_ms: float) -> float:
+    """How long a sample lasts that is as short as the plan allows."""
+    return max(plan.min_sample_ms, call_ms)
