@@ -29,9 +29,9 @@ from hwnas.data.debian_text import (
     mallard_pairs,
 )
 from hwnas.data.folder import whole_folder
-from hwnas.data.g2p import Say
-from hwnas.data.parallel import SPLITS, ParallelFiles
-from hwnas.data.task import Split
+from hwnas.data.g2p import Say, default_folder
+from hwnas.data.parallel import SPLITS, ParallelFiles, ParallelSettings, prepare_parallel
+from hwnas.data.task import Split, Task
 from hwnas.errors import DataError
 
 Language = Literal["de", "fr"]
@@ -74,6 +74,28 @@ def build_debian_corpus(language: Language, folder: Path, *, say: Say | None = N
         return DebianCorpus(files, report["pairs"], report["pairs_by_source"])
     except (OSError, ValueError, KeyError, TypeError) as exc:
         raise DataError(f"the corpus in {text} is damaged ({exc}); remove it and run again") from exc
+
+
+def prepare_debian(
+    pair: str, out_folder: Path, settings: ParallelSettings | None = None, *, say: Say | None = None
+) -> Task:
+    """Make the task folder ``out_folder`` for ``pair`` (``en-de`` or ``en-fr``) and return the task.
+
+    Text and downloads are kept in the user's cache (:func:`hwnas.data.g2p.default_folder`) for next time.
+
+    Raises:
+        DataError, MissingExtraError: as :func:`build_debian_corpus` and
+            :func:`hwnas.data.parallel.prepare_parallel`; or an unknown pair.
+    """
+    language = next((known for known in LANGUAGES if pair == f"en-{known}"), None)
+    if language is None:
+        known_pairs = ", ".join(f"en-{known}" for known in LANGUAGES)
+        raise DataError(f"no recipe for the pair {pair!r}; known: {known_pairs}")
+    corpus = build_debian_corpus(language, default_folder() / f"debian-{pair}", say=say)
+    if say:
+        counts = ", ".join(f"{source} {count:,}" for source, count in corpus.pairs_by_source.items())
+        say(f"{sum(corpus.pairs.values()):,} pairs: {counts}")
+    return prepare_parallel(corpus.files, out_folder, settings, name=f"debian-{pair}", say=say)
 
 
 def unique(sourced: Iterable[tuple[str, TextPair]], counts: dict[str, int]) -> list[TextPair]:

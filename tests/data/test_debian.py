@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hwnas.data import apt, debian
+from hwnas.data import apt, debian, load_task
 from hwnas.data.debian_text import (
     catalog_pairs,
     clean,
@@ -19,6 +19,7 @@ from hwnas.data.debian_text import (
     help_paragraphs,
     mallard_pairs,
 )
+from hwnas.data.parallel import ParallelSettings
 from hwnas.errors import DataError
 
 ENGLISH_LIST = """\
@@ -287,6 +288,21 @@ def test_a_damaged_or_foreign_corpus_is_named(tmp_path, fake_apt):
         debian.build_debian_corpus("de", tmp_path)
     with pytest.raises(DataError, match="no recipe for the language 'xx'; known: de, fr"):
         debian.build_debian_corpus("xx", tmp_path)
+
+
+def test_a_task_from_the_corpus(tmp_path, fake_apt, monkeypatch):
+    pytest.importorskip("sentencepiece", reason="the extra `text` is not installed")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(debian, "split_of", lambda source: ("train", "valid", "test")[len(source) % 3])
+    said = []
+    task = debian.prepare_debian(
+        "en-de", tmp_path / "task", ParallelSettings(vocabulary_size=60), say=said.append
+    )
+    assert load_task(tmp_path / "task").fingerprint == task.fingerprint
+    assert sum(map(len, task.pairs.values())) == 8
+    assert any(line.startswith("8 pairs: package descriptions 5") for line in said)
+    with pytest.raises(DataError, match="no recipe for the pair 'de-en'; known: en-de, en-fr"):
+        debian.prepare_debian("de-en", tmp_path / "task")
 
 
 def test_a_machine_without_apt_is_told_what_to_do(tmp_path, monkeypatch):
