@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,12 +28,19 @@ Json = Mapping[str, object]
 
 @dataclass(frozen=True, slots=True)
 class JournalItem:
-    """One thing that is timed; ``program`` is its :attr:`Program.sha256`, ``meta`` the caller's own."""
+    """One thing that is timed; ``program`` is its :attr:`Program.sha256`, ``meta`` the caller's own.
+
+    ``artifacts`` are the digests of its graphs, by which parity records are found.
+    """
 
     name: str
     role: Role
     program: str
     meta: Json = field(default_factory=dict)
+    artifacts: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "artifacts", tuple(self.artifacts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +166,18 @@ def parse_header(record: Mapping[str, Any], path: Path) -> JournalHeader:
             targets=tuple(_of(Target, entry) for entry in record["targets"]),
             workload=dict(record["workload"]),
             subject=dict(record["subject"]),
-            items=tuple(_of(JournalItem, entry) for entry in record["items"]),
+            items=tuple(_item(entry) for entry in record["items"]),
             plan=_of(JournalPlan, record["plan"]),
             created=str(record.get("created", "")),
             schema=schema,
         )
     except (KeyError, TypeError, ValueError) as exc:
         raise JournalError(f"journal {path}: line 1 (the header) is damaged ({exc})") from exc
+
+
+def _item(entry: Mapping[str, Any]) -> JournalItem:
+    item: JournalItem = _of(JournalItem, entry)
+    return replace(item, artifacts=tuple(item.artifacts))
 
 
 def _of(kind: type[Any], entry: Mapping[str, Any]) -> Any:

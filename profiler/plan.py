@@ -71,7 +71,14 @@ class Plan:
             workload=workload,
             subject=subject,
             items=tuple(
-                JournalItem(item.name, item.role, item.program.sha256, item.meta) for item in self.items
+                JournalItem(
+                    item.name,
+                    item.role,
+                    item.program.sha256,
+                    item.meta,
+                    tuple(stage.artifact.sha256 for stage in item.program.stages),
+                )
+                for item in self.items
             ),
             plan=JournalPlan(self.rounds, self.samples, self.min_sample_ms, self.seed),
         )
