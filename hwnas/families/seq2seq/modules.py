@@ -25,9 +25,10 @@ class Affine(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(outputs, inputs))
-        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.bias = nn.Parameter(torch.empty(outputs))
         if not self.weight.is_meta:
             nn.init.xavier_uniform_(self.weight)
+            nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` (rows, inputs) -> (rows, outputs)."""
@@ -254,4 +255,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scal
 
 
 def _embedding(vocabulary: int, embed: int) -> nn.Parameter:
-    return nn.Parameter(torch.randn(vocabulary, embed) * embed**-0.5)
+    weight = nn.Parameter(torch.empty(vocabulary, embed))
+    if not weight.is_meta:
+        nn.init.normal_(weight, std=embed**-0.5)
+    return weight
