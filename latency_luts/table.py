@@ -10,9 +10,11 @@ from typing import Literal
 
 from latency_luts import lines
 from latency_luts.calibration import Calibration
+from latency_luts.derive import least_rounds, operator_rows, whole_models
 from latency_luts.errors import LutError, LutMismatchError, MissingOperatorError
 from latency_luts.operator import OperatorSpec
 from latency_luts.rows import DISPATCH, OperatorRow, Role, WholeModel
+from profiler.journal import JournalContent
 from profiler.target import Target
 
 FUNCTIONAL = "median over rounds of the mean of the lower half of a round's samples, per call"
@@ -31,7 +33,7 @@ class LatencyLut:
     """Latencies by operator, all of one target, clock, workload and source; never mixed.
 
     ``workload`` and ``environment`` are plain mappings, for this package knows no Transformers.
-    ``incomplete`` is ``None``, or says what the file this came from had lost.
+    ``incomplete`` is ``None``, or says what its journal lacked or its file has lost.
     """
 
     target: Target
@@ -46,6 +48,39 @@ class LatencyLut:
     rounds: int = 0
     calibration: Calibration | None = None
     incomplete: str | None = None
+
+    @classmethod
+    def derive(cls, content: JournalContent, target: Target) -> LatencyLut:
+        """The table of ``target`` from a profiling journal, uncalibrated.
+
+        An item without a passing parity record for each of its graphs gives no row. A journal
+        that lacks items or planned rounds gives a table that says so (``incomplete``). Raises
+        :class:`LutError` if the journal has no operator of ``target``.
+        """
+        rows, models = operator_rows(content, target), whole_models(content, target)
+        if not rows:
+            known = ", ".join(str(other) for other in content.header.targets)
+            raise LutError(f"the journal has no measured operator of {target}; its targets: {known}")
+        rounds, planned = least_rounds(content, target), content.header.plan.rounds
+        found, wanted = len(rows) + len(models), len(content.header.items)
+        incomplete = None
+        if rounds < planned or found < wanted:
+            incomplete = f"{found} of {wanted} items measured, in {rounds} of {planned} rounds; profile again"
+        subject = content.header.subject
+        facts = {
+            e.at: dict(e.facts) for e in content.environment if e.target == str(target) and e.round is None
+        }
+        return cls(
+            target=target,
+            workload={name: int(str(value)) for name, value in content.header.workload.items()},
+            subject=Subject(str(subject.get("space", "")), str(subject.get("fingerprint", ""))),
+            rows=rows,
+            models=models,
+            environment=facts,
+            created=content.header.created,
+            rounds=rounds,
+            incomplete=incomplete,
+        )
 
     @cached_property
     def latencies_ms(self) -> Mapping[OperatorSpec, float]:
@@ -121,6 +156,7 @@ class LatencyLut:
             "created": self.created,
             "operators": len(self.rows),
             "models": len(self.models),
+            "incomplete": self.incomplete,
             "calibration": None if self.calibration is None else self.calibration.as_dict(),
             "environment": dict(self.environment),
         }
@@ -143,7 +179,9 @@ class LatencyLut:
             rows = [lines.operator_row(line) for line in body if "operator" in line]
             models = tuple(lines.whole_model(line) for line in body if "model" in line)
             expected, found = header["operators"] + header["models"], len(rows) + len(models)
-            if incomplete is None and found < expected:
+            if incomplete is None:
+                incomplete = header.get("incomplete")
+            if found < expected and "torn" not in (incomplete or ""):
                 incomplete = f"{path}: {expected - found} of {expected} rows are missing at the end"
             table = cls(
                 target=Target(**{name: header["target"][name] for name in Target.__slots__}),

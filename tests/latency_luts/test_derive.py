@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from latency_luts import DISPATCH, LatencyLut, LutError, OperatorSpec
+from profiler.journal import Environment, JournalContent, JournalHeader, JournalItem, JournalPlan
+from profiler.measurement import Measurement, RoundSamples
+from profiler.parity import Parity
+from profiler.target import Target
+
+HERE = Target("here", "onnxruntime-1.32.0", 1, "thread_cpu")
+WALL = replace(HERE, clock="wall")
+FFN = OperatorSpec.of("ffn", embed=32)
+META = {"role": "calibration", "candidate": {"layers": 2}, "operators": {str(FFN): 2}}
+EQUAL = Parity(1e-7, 1.0, 1e-4, 100.0)
+
+
+def measured(cpu_us: float, rounds: int = 4) -> Measurement:
+    """Samples of 10 calls: CPU time rises by 1 us a call and round, one sample of three is disturbed."""
+    return Measurement(
+        tuple(
+            RoundSamples(
+                n,
+                10,
+                tuple(int(2e4 * (cpu_us + n)) for _ in range(3)),
+                (int(1e4 * (cpu_us + n)), int(1e4 * (cpu_us + n)), int(9e4 * cpu_us)),
+            )
+            for n in range(rounds)
+        )
+    )
+
+
+def journal(**changes: object) -> JournalContent:
+    items = (
+        JournalItem(str(DISPATCH), "operator", "p0", {}, ("a0",)),
+        JournalItem(str(FFN), "operator", "p1", {}, ("a1",)),
+        JournalItem("m1", "model", "p2", META, ("a2", "a3")),
+    )
+    header = JournalHeader(
+        targets=(HERE,),
+        workload={"batch": 1},
+        subject={"space": "g2p", "fingerprint": "abc"},
+        items=items,
+        plan=JournalPlan(rounds=4, samples=3, min_sample_ms=2.0, seed=0),
+        created="2026-01-01T00:00:00+00:00",
+    )
+    name = str(HERE)
+    fields: dict[str, object] = {
+        "header": header,
+        "measurements": {
+            (name, str(DISPATCH)): measured(3),
+            (name, str(FFN)): measured(20),
+            (name, "m1"): measured(50),
+        },
+        "parity": {(name, f"a{n}"): EQUAL for n in range(4)},
+        "environment": (
+            Environment(name, "start", None, {"cpu": "x"}),
+            Environment(name, "round", 1, {"load": 1}),
+            Environment("other", "start", None, {"cpu": "y"}),
+        ),
+        "calls": {},
+    }
+    return JournalContent(**(fields | changes))  # type: ignore[arg-type]
+
+
+def test_rows_tell_the_one_functional_on_the_targets_clock() -> None:
+    lut = LatencyLut.derive(journal(), HERE)
+    row = lut.rows[FFN]
+    # median over rounds 0..3 of 20 + round us; the disturbed sample is in the upper half
+    assert row.latency_ms == pytest.approx(0.0215)
+    assert row.metrics["wall_ms"] == pytest.approx(0.043)
+    assert (row.rounds, row.samples, row.artifact_sha256, row.parity_error) == (4, 12, "a1", 1e-7)
+    assert lut.dispatch_ms == pytest.approx(0.0045)
+    (model,) = lut.models_of("calibration")
+    assert model.operators == {FFN: 2}
+    assert model.candidate == {"layers": 2}
+    assert model.latency_ms == pytest.approx(0.0515)
+    assert model.halves_ms == pytest.approx((0.051, 0.052))
+    assert lut.environment == {"start": {"cpu": "x"}}
+    assert (lut.rounds, lut.incomplete, lut.subject.space) == (4, None, "g2p")
+
+
+def test_a_derived_table_is_stored_and_read_back(tmp_path: Path) -> None:
+    lut = LatencyLut.derive(journal(), HERE)
+    lut.save(tmp_path / "t")
+    assert LatencyLut.load(tmp_path / "t") == lut
+
+
+def test_a_run_that_has_not_ended_gives_a_table_that_says_so(tmp_path: Path) -> None:
+    short = {**journal().measurements, (str(HERE), str(FFN)): measured(20, rounds=3)}
+    lut = LatencyLut.derive(journal(measurements=short), HERE)
+    assert lut.incomplete == "3 of 3 items measured, in 3 of 4 rounds; profile again"
+    lut.save(tmp_path / "t")
+    assert LatencyLut.load(tmp_path / "t") == lut
+
+
+@pytest.mark.parametrize("artifact", ["a1", "a2", "a3"])
+@pytest.mark.parametrize(
+    "record", [None, Parity(1e-3, 1.0, 1e-4, 10.0), Parity(float("nan"), 1.0, 1e-4, 0.0)]
+)
+def test_nothing_without_a_passing_parity_record_of_every_graph(artifact: str, record: Parity | None) -> None:
+    parity = {key: value for key, value in journal().parity.items() if key[1] != artifact}
+    if record is not None:
+        parity[str(HERE), artifact] = record
+    lut = LatencyLut.derive(journal(parity=parity), HERE)
+    assert (FFN in lut.rows) == (artifact != "a1")
+    assert bool(lut.models) == (artifact == "a1")
+    assert lut.incomplete == "2 of 3 items measured, in 4 of 4 rounds; profile again"
+
+
+def test_an_item_that_names_no_graphs_gives_no_row() -> None:
+    content = journal()
+    items = (replace(content.header.items[0], artifacts=()), *content.header.items[1:])
+    lut = LatencyLut.derive(journal(header=replace(content.header, items=items)), HERE)
+    assert set(lut.rows) == {FFN}
+
+
+def test_another_target_is_refused() -> None:
+    with pytest.raises(LutError, match="its targets: here/onnxruntime"):
+        LatencyLut.derive(journal(), WALL)
