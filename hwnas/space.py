@@ -79,7 +79,9 @@ class SearchSpace:
             if choice.name in seen:
                 raise SpaceError(f"space {self.name!r}: choice {choice.name!r} is given twice")
             if not choice.values or len(set(choice.values)) != len(choice.values):
-                raise SpaceError(f"space {self.name!r}: {choice.name!r} has no or repeated values: {list(choice.values)}")
+                raise SpaceError(
+                    f"space {self.name!r}: {choice.name!r} has no or repeated values: {list(choice.values)}"
+                )
             if choice.when is not None:
                 gate = seen.get(choice.when[0])
                 if gate is None or gate.when is not None:
@@ -97,7 +99,11 @@ class SearchSpace:
     @cached_property
     def fingerprint(self) -> str:
         """Digest of everything that makes this space this space, but for its name."""
-        content = [self.family, [(c.name, c.values, c.when) for c in self.choices], sorted(self.fixed.items())]
+        content = [
+            self.family,
+            [(c.name, c.values, c.when) for c in self.choices],
+            sorted(self.fixed.items()),
+        ]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
     def size(self) -> int:
@@ -129,7 +135,9 @@ class SearchSpace:
             if not _active(choice, entries):
                 continue
             if choice.name not in values:
-                raise SpaceError(f"candidate lacks {choice.name!r}; space {self.name!r} allows {list(choice.values)}")
+                raise SpaceError(
+                    f"candidate lacks {choice.name!r}; space {self.name!r} allows {list(choice.values)}"
+                )
             if values[choice.name] not in choice.values:
                 raise SpaceError(
                     f"{choice.name} = {values[choice.name]} is not in space {self.name!r}; it allows {list(choice.values)}"
@@ -141,7 +149,10 @@ class SearchSpace:
         """Gene of a candidate; raises :class:`SpaceError` if it is not of this space."""
         values = self.candidate(candidate.as_dict()).as_dict()
         return np.array(
-            [choice.values.index(values[choice.name]) if choice.name in values else 0 for choice in self.choices],
+            [
+                choice.values.index(values[choice.name]) if choice.name in values else 0
+                for choice in self.choices
+            ],
             dtype=np.int64,
         )
 
@@ -153,12 +164,16 @@ class SearchSpace:
     def decode(self, gene: Sequence[int] | Genes) -> Candidate:
         """The canonical candidate of a gene, whatever stands at its inactive places."""
         if len(gene) != len(self.choices):
-            raise SpaceError(f"a gene of space {self.name!r} has {len(self.choices)} entries, not {len(gene)}")
+            raise SpaceError(
+                f"a gene of space {self.name!r} has {len(self.choices)} entries, not {len(gene)}"
+            )
         entries: dict[str, int] = {}
         for choice, position in zip(self.choices, gene, strict=True):
             if _active(choice, entries):
                 if not 0 <= position < len(choice.values):
-                    raise SpaceError(f"{choice.name}: {position} is not one of its {len(choice.values)} choices")
+                    raise SpaceError(
+                        f"{choice.name}: {position} is not one of its {len(choice.values)} choices"
+                    )
                 entries[choice.name] = choice.values[int(position)]
         return Candidate(tuple(entries.items()))
 

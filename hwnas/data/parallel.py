@@ -24,7 +24,7 @@ from hwnas.data.folder import whole_folder
 from hwnas.data.g2p import Say
 from hwnas.data.pieces import train_pieces
 from hwnas.data.task import Pair, Split, Task, Vocabulary
-from hwnas.data.vocabulary import normalise, vocabulary_from_dict
+from hwnas.data.vocabulary import VocabularyError, normalise, vocabulary_from_dict
 from hwnas.errors import DataError
 
 _Ints = npt.NDArray[np.int32]
@@ -281,7 +281,10 @@ def _manifest(folder: Path) -> dict[str, object]:
 
 
 def _vocabulary(file: Path) -> Vocabulary:
-    return vocabulary_from_dict(json.loads(file.read_text(encoding="utf-8")))
+    try:
+        return vocabulary_from_dict(json.loads(file.read_text(encoding="utf-8")))
+    except VocabularyError as exc:
+        raise DataError(f"{file}: {exc}") from exc
 
 
 def _dump(file: Path, value: object) -> None:

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from hwnas.data.vocabulary import BOS, EOS, PAD, UNK
+
 if TYPE_CHECKING:
     import torch
 
-PAD, BOS, EOS, UNK = 0, 1, 2, 3
-"""Ids of the special symbols in every vocabulary."""
+__all__ = ["BOS", "EOS", "PAD", "UNK", "Batch", "Pair", "Split", "Task", "Vocabulary"]
 
 Split = Literal["train", "valid", "test"]
 

@@ -1,8 +1,9 @@
 """Text <-> ids, with the standard library alone: symbols (characters, phonemes) and subword pieces.
 
 Both kinds are values made of plain lists, so that a deployed bundle can carry them as JSON and needs
-no tokeniser library. :func:`vocabulary_from_dict` reads what ``as_dict`` wrote. The first four ids are
-PAD, BOS, EOS and UNK in every vocabulary.
+no tokeniser library: this file is copied into every bundle and imports nothing of hwnas.
+:func:`vocabulary_from_dict` reads what ``as_dict`` wrote. The first four ids are PAD, BOS, EOS and UNK
+in every vocabulary.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
-from hwnas.data.task import BOS, EOS, PAD, UNK, Vocabulary
-from hwnas.errors import DataError
+PAD, BOS, EOS, UNK = 0, 1, 2, 3
+"""Ids of the special symbols in every vocabulary."""
 
 SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
 SPACE = "\u2581"
@@ -21,6 +22,10 @@ SPACE = "\u2581"
 
 UNKNOWN_PENALTY = 10.0
 """An unknown character costs this much more than the rarest piece (SentencePiece's constant)."""
+
+
+class VocabularyError(ValueError):
+    """A vocabulary that cannot be: damaged, or with a symbol twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +42,10 @@ class SymbolVocabulary:
 
     def __post_init__(self) -> None:
         if self.symbols[: len(SPECIALS)] != SPECIALS:
-            raise DataError(f"a vocabulary starts with {SPECIALS}, not {self.symbols[:4]}")
+            raise VocabularyError(f"a vocabulary starts with {SPECIALS}, not {self.symbols[:4]}")
         ids = {symbol: i for i, symbol in enumerate(self.symbols)}
         if len(ids) != len(self.symbols):
-            raise DataError("a vocabulary has a symbol twice; each may stand in it once")
+            raise VocabularyError("a vocabulary has a symbol twice; each may stand in it once")
         object.__setattr__(self, "_ids", {s: i for s, i in ids.items() if i >= len(SPECIALS)})
 
     @classmethod
@@ -95,10 +100,12 @@ class PieceVocabulary:
 
     def __post_init__(self) -> None:
         if self.pieces[: len(SPECIALS)] != SPECIALS or len(self.pieces) != len(self.scores):
-            raise DataError(f"a piece vocabulary starts with {SPECIALS} and has one score for each piece")
+            raise VocabularyError(
+                f"a piece vocabulary starts with {SPECIALS} and has one score for each piece"
+            )
         known = {p: i for i, p in enumerate(self.pieces) if i >= len(SPECIALS)}
         if len(known) != len(self.pieces) - len(SPECIALS):
-            raise DataError("a piece vocabulary has a piece twice; each may stand in it once")
+            raise VocabularyError("a piece vocabulary has a piece twice; each may stand in it once")
         object.__setattr__(self, "_ids", known)
         object.__setattr__(self, "_longest", max(map(len, known), default=1))
         rarest = min(self.scores[len(SPECIALS) :], default=0.0)
@@ -155,11 +162,11 @@ class PieceVocabulary:
         return tuple(reversed(ids))
 
 
-def vocabulary_from_dict(data: Mapping[str, object]) -> Vocabulary:
+def vocabulary_from_dict(data: Mapping[str, object]) -> SymbolVocabulary | PieceVocabulary:
     """The vocabulary that ``as_dict`` described.
 
     Raises:
-        DataError: the description has another form.
+        VocabularyError: the description has another form.
     """
     try:
         kind = data["kind"]
@@ -172,8 +179,8 @@ def vocabulary_from_dict(data: Mapping[str, object]) -> Vocabulary:
                 raise TypeError("scores is not a list")  # noqa: TRY301
             return PieceVocabulary(_strings(data["pieces"]), tuple(float(score) for score in scores))
     except (KeyError, TypeError, ValueError) as exc:
-        raise DataError(f"a vocabulary is damaged ({exc!r}); prepare the data again") from exc
-    raise DataError(f"a vocabulary of kind {kind!r} is not known; known: symbols, pieces")
+        raise VocabularyError(f"a vocabulary is damaged ({exc!r}); prepare the data again") from exc
+    raise VocabularyError(f"a vocabulary of kind {kind!r} is not known; known: symbols, pieces")
 
 
 def normalise(text: str) -> str:

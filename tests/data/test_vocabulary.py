@@ -13,10 +13,10 @@ from hwnas.data.vocabulary import (
     SPECIALS,
     PieceVocabulary,
     SymbolVocabulary,
+    VocabularyError,
     normalise,
     vocabulary_from_dict,
 )
-from hwnas.errors import DataError
 
 letters = SymbolVocabulary.of("abc'é", lowercase=True)
 phonemes = SymbolVocabulary.of(["AH", "B", "K"], separator=" ")
@@ -80,7 +80,7 @@ def test_json_round_trip(vocabulary):
     ],
 )
 def test_damaged_descriptions_are_refused(damaged):
-    with pytest.raises(DataError, match=r"vocabulary"):
+    with pytest.raises(VocabularyError, match=r"vocabulary"):
         vocabulary_from_dict(damaged)
 
 

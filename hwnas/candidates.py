@@ -1,0 +1,53 @@
+"""Candidate files and their spaces: the space a command names, the one the file names, or the file alone."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import yaml
+
+from hwnas.families import get_family
+from hwnas.families.base import Family
+from hwnas.families.seq2seq.hat_yaml import read_candidate, read_stand_alone, write_hat_yaml
+from hwnas.space import Candidate, SearchSpace
+from hwnas.spaces import load_space
+from hwnas.workload import Workload
+
+__all__ = ["read_any_candidate", "read_candidate", "write_candidate"]
+
+
+def read_any_candidate(
+    path: Path, space: str | None, family: str | None
+) -> tuple[SearchSpace, Family, Candidate]:
+    """A candidate with its space: the one named, the one its file names, else the smallest that holds it.
+
+    Raises :class:`hwnas.errors.SpaceError` if the file cannot be read or is not of the space.
+    """
+    named = space or _space_named_in(path)
+    if named is None:
+        loaded, candidate = read_stand_alone(path, Workload())
+        return loaded, get_family(loaded.family), candidate
+    loaded = load_space(named, family=family)
+    return loaded, get_family(loaded.family), read_candidate(path, loaded)
+
+
+def write_candidate(path: Path, space: SearchSpace, candidate: Candidate, *, hat: bool = False) -> None:
+    """Write a candidate for people and for :func:`read_candidate`, or as HAT's own YAML; atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    if hat:
+        write_hat_yaml(candidate, partial)
+    else:
+        document = {"space": space.name, "choices": candidate.as_dict()}
+        partial.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    os.replace(partial, path)
+
+
+def _space_named_in(path: Path) -> str | None:
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return None  # whoever reads the candidate says what is wrong with the file
+    named = document.get("space") if isinstance(document, dict) else None
+    return str(named) if named is not None else None

@@ -1,0 +1,176 @@
+"""What every command shares: errors in one line, results on stdout, progress on stderr."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import json
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ParamSpec, TypeVar
+
+import typer
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+_debug = False
+
+
+def set_debug(debug: bool) -> None:
+    """Show tracebacks of errors from now on."""
+    global _debug  # noqa: PLW0603  one flag of one process, set once by the command line
+    _debug = debug
+
+
+def _known_errors() -> tuple[type[Exception], ...]:
+    from exporters.errors import ExportError
+    from hwnas.errors import HwnasError
+    from latency_luts.errors import LutError
+    from profiler.errors import ProfilerError
+
+    return HwnasError, LutError, ProfilerError, ExportError
+
+
+def _missing_module(exc: ModuleNotFoundError) -> str | None:
+    extras = {
+        "torch": "train",
+        "onnx": "onnx",
+        "onnxruntime": "onnx",
+        "sentencepiece": "text",
+        "sacrebleu": "text",
+        "onnxscript": "all",
+    }
+    name = (exc.name or "").partition(".")[0]
+    if name not in extras:
+        return None
+    return f"this needs {name}, which is not installed; run: pip install 'hwnas[{extras[name]}]'"
+
+
+def guarded(command: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Turn an error a user can act on into one line on stderr and exit code 1; Ctrl-C into 130."""
+
+    @functools.wraps(command)
+    def run(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return command(*args, **kwargs)
+        except (KeyboardInterrupt, typer.Abort):
+            _fail("interrupted; what is finished is kept, run the same command again to go on", 130)
+        except BrokenPipeError:
+            sys.stderr.close()
+            raise SystemExit(1) from None
+        except _known_errors() as exc:
+            _fail(str(exc), 1)
+        except ModuleNotFoundError as exc:
+            message = _missing_module(exc)
+            if message is None:
+                raise
+            _fail(message, 1)
+        except OSError as exc:
+            if exc.errno == errno.ENOSPC:
+                _fail(f"no space left on the device{_at(exc)}; free some and run the same command again", 1)
+            if exc.errno in (
+                errno.EACCES,
+                errno.EPERM,
+                errno.EROFS,
+                errno.EISDIR,
+                errno.ENOTDIR,
+                errno.ENOENT,
+            ):
+                _fail(f"{(exc.strerror or str(exc)).lower()}{_at(exc)}", 1)
+            raise
+
+    return run
+
+
+def _at(exc: OSError) -> str:
+    return f": {exc.filename}" if exc.filename else ""
+
+
+def _fail(message: str, code: int) -> None:
+    if _debug:
+        traceback.print_exc()
+    print(f"hwnas: {' '.join(message.split())}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+def emit(document: object, as_json: bool, text: Callable[[], str] | str) -> None:
+    """Print ``document`` as JSON, or ``text``."""
+    if as_json:
+        print(json.dumps(document, indent=2, ensure_ascii=False))
+    else:
+        print(text if isinstance(text, str) else text())
+
+
+def say(message: str) -> None:
+    """A line of log, on stderr."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Aligned columns of plain text; numbers to the right."""
+    cells = [[str(cell) for cell in row] for row in [header, *rows]]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    right = [all(_is_number(row[i]) for row in rows) for i in range(len(header))]
+    lines = []
+    for cell_row in cells:
+        parts = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(cell_row, widths, right, strict=True))
+        lines.append("  ".join(parts).rstrip())
+    return "\n".join(lines)
+
+
+def _is_number(cell: object) -> bool:
+    text = str(cell).split(" ")[0].replace(",", "").rstrip("%") or "x"
+    try:
+        float(text)
+    except ValueError:
+        return text in {"-", "–"}
+    return True
+
+
+class Bar:
+    """One line of progress on stderr: description, share done, time left, and a note."""
+
+    def __init__(self, progress: Any, task: Any) -> None:
+        self._progress, self._task = progress, task
+
+    def update(self, done: float, total: float, note: str = "") -> None:
+        """``done`` of ``total`` units are finished."""
+        self._progress.update(self._task, completed=done, total=total, note=note)
+
+
+@contextmanager
+def progress_bar(description: str) -> Iterator[Bar]:
+    """A :class:`Bar`; on something that is no terminal, a line about every tenth of the way."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _PlainBar(description)
+        return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        yield Bar(progress, progress.add_task(description, total=None, note=""))
+
+
+class _PlainBar(Bar):
+    def __init__(self, description: str) -> None:
+        self._description, self._tenth = description, -1
+
+    def update(self, done: float, total: float, note: str = "") -> None:
+        tenth = int(10 * done / total) if total else 0
+        if tenth != self._tenth:
+            self._tenth = tenth
+            say(f"{self._description}: {10 * tenth} % {note}".rstrip())

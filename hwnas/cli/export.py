@@ -1,0 +1,119 @@
+"""``hwnas export``: the winner as a bundle that runs without torch, proven on the device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hwnas.cli.console import emit, guarded, progress_bar, say
+from hwnas.cli.options import (
+    CacheOption,
+    DevicesOption,
+    FamilyOption,
+    JsonOption,
+    SeedOption,
+    SpaceOption,
+    cache_folder,
+    load,
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command(
+        epilog="Example: hwnas export runs/search/winner.yml --space g2p --supernet runs/supernet.pt"
+        " --table runs/x86.lut.jsonl --latency-ms 0.5 --out runs/bundle"
+    )(export)
+
+
+@guarded
+def export(
+    candidate: Annotated[Path, typer.Argument(help="Candidate file: winner.yml, or HAT's YAML.")],
+    space: SpaceOption,
+    supernet: Annotated[Path, typer.Option("--supernet", help="Checkpoint made by hwnas train.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the bundle.")],
+    lut: Annotated[
+        Path | None, typer.Option("--table", help="Table whose prediction the bundle is held to.")
+    ] = None,
+    latency_ms: Annotated[float | None, typer.Option(help="The limit the bundle is held to.")] = None,
+    data: Annotated[str, typer.Option("--data", help="g2p, or a folder made by hwnas data.")] = "g2p",
+    finetune_updates: Annotated[
+        int, typer.Option(min=0, help="Training steps of the winner alone first.")
+    ] = 0,
+    device: Annotated[str, typer.Option("--device", help="Device to prove it on.")] = "x86",
+    decoded: Annotated[int, typer.Option(min=1, help="Test inputs to decode beside PyTorch.")] = 500,
+    seed: SeedOption = 0,
+    devices: DevicesOption = None,
+    cache: CacheOption = None,
+    family: FamilyOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Export a candidate with the SuperTransformer's weights, compare it with PyTorch, measure it."""
+    from hwnas.candidates import read_candidate
+    from hwnas.data import load_task
+    from hwnas.deploy.bundle import Promise
+    from hwnas.deploy.export import export_bundle
+    from hwnas.latency import TableLatency
+    from hwnas.training import FinetuneSettings, finetune, load_supernet
+    from hwnas.workload import Workload
+    from latency_luts import LatencyLut
+    from profiler import load_devices
+
+    loaded, kind = load(space, family)
+    chosen = read_candidate(candidate, loaded)
+    workload, predicted_ms = loaded.workload, None
+    if lut is not None:
+        content = LatencyLut.load(lut)
+        workload = Workload.from_dict(content.workload)
+        predicted_ms = TableLatency(loaded, kind, content, workload=workload).of(chosen)
+    target = load_devices(devices).get(device)
+    task = load_task(data, say=say)
+    model = load_supernet(supernet, loaded, kind, task).extract(chosen)
+    if finetune_updates:
+        with progress_bar("fine-tuning") as bar:
+            model = finetune(
+                model,
+                kind,
+                task,
+                FinetuneSettings(updates=finetune_updates, seed=seed),
+                out.with_name(out.name + ".finetuned.pt"),
+                lambda p: bar.update(p.update, p.updates, f"loss {p.loss:.3f}"),
+            )
+    with progress_bar("measuring") as bar:
+        manifest = export_bundle(
+            loaded, kind, chosen, model, task, workload, target, Promise(latency_ms, predicted_ms), out,
+            cache=cache_folder(cache), decoded=decoded, say=say, measuring=bar.update,
+        )  # fmt: skip
+    emit(manifest, json, lambda: describe(manifest, out))
+
+
+def describe(manifest: dict[str, Any], out: Path) -> str:
+    """What was promised and what was proven, in a few lines."""
+    proof = manifest["proof"]
+    interval = "-".join(f"{ms:.4f}" for ms in proof["interval_ms"])
+    lines = [f"{out}: measured {proof['measured_ms']:.4f} ms ({interval}) on {proof['target']}"]
+    if manifest["predicted_ms"] is not None:
+        lines.append(
+            f"predicted {manifest['predicted_ms']:.4f} ms: off by {proof['measured_ms'] / manifest['predicted_ms'] - 1:+.1%}"
+        )
+    if manifest["limit_ms"] is not None:
+        kept = "held" if proof["measured_ms"] <= manifest["limit_ms"] else "BROKEN"
+        lines.append(f"limit {manifest['limit_ms']:.4f} ms: {kept}")
+    for graph, parity in proof["parity"].items():
+        lines.append(
+            f"{graph}: largest difference from PyTorch {parity['max_abs_error']:.1e} ({parity['tolerance']:.1e} allowed)"
+        )
+    decoding = proof["decoding"]
+    lines.append(
+        f"decoding of {decoding['inputs']} test inputs: {decoding['equal']} equal to PyTorch's,"
+        f" {decoding['near_ties']} near ties, {decoding['different']} different"
+    )
+    if manifest["quality"] is not None:
+        shown = ", ".join(
+            f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in manifest["quality"].items()
+        )
+        lines.append(f"test split: {shown}")
+    return "\n".join(lines)

@@ -1,0 +1,170 @@
+"""``hwnas lut``: what a latency table holds, and whether it can be trusted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hwnas.cli.console import emit, guarded, progress_bar, table
+from hwnas.cli.options import (
+    CacheOption,
+    DevicesOption,
+    FamilyOption,
+    JsonOption,
+    SeedOption,
+    cache_folder,
+    load,
+)
+
+if TYPE_CHECKING:
+    from latency_luts import CheckReport, LatencyLut
+
+app = typer.Typer(help="Latency tables.", no_args_is_help=True)
+
+TableArgument = Annotated[Path, typer.Argument(help="A latency table made by hwnas profile.")]
+
+
+@app.command(epilog="Example: hwnas lut show runs/x86.lut.jsonl --space g2p")
+@guarded
+def show(
+    lut: TableArgument,
+    space: Annotated[
+        str | None, typer.Option("--space", help="Also say which of its operators are missing.")
+    ] = None,
+    family: FamilyOption = None,
+    json: JsonOption = False,
+) -> None:
+    """The table's target, rows, calibration and, with --space, its coverage."""
+    from hwnas.latency import operators_of
+    from hwnas.workload import Workload
+    from latency_luts import LatencyLut
+
+    content = LatencyLut.load(lut)
+    missing: list[str] | None = None
+    if space is not None:
+        loaded, kind = load(space, family)
+        wanted = operators_of(loaded, kind, Workload.from_dict(content.workload))
+        missing = [str(operator) for operator in content.missing(wanted)]
+    document = summary(content) | {
+        "rows": [
+            {"operator": str(row.operator), "latency_ms": row.latency_ms} for row in content.rows.values()
+        ],
+        "missing": missing,
+    }
+
+    def text() -> str:
+        rows = [
+            [str(row.operator), f"{1000 * row.latency_ms:.2f}"] for _, row in sorted(content.rows.items())
+        ]
+        lines = [describe(content), table(["operator", "us"], rows)]
+        if missing is not None:
+            lines.append(f"missing for {space}: {len(missing)}" + "".join(f"\n  {name}" for name in missing))
+        return "\n".join(lines)
+
+    emit(document, json, text)
+
+
+@app.command(
+    epilog="Example: hwnas lut check --space g2p --device x86 --models 50 --out runs/check.lut.jsonl"
+)
+@guarded
+def check(
+    space: Annotated[str, typer.Option("--space", help="A shipped search space or a YAML file of yours.")],
+    out: Annotated[Path, typer.Option("--out", help="Table of this check; its journal stands beside it.")],
+    device: Annotated[str, typer.Option("--device", help="A device of devices.yaml.")] = "x86",
+    against: Annotated[
+        Path | None,
+        typer.Option("--against", help="An older table of this target: also test what it predicts now."),
+    ] = None,
+    models: Annotated[int, typer.Option(min=2, help="Fresh whole models, none used for calibration.")] = 50,
+    calibration: Annotated[int, typer.Option(min=3, help="Whole models to calibrate on.")] = 10,
+    rounds: Annotated[int, typer.Option(min=2, help="Rounds over everything.")] = 20,
+    seed: SeedOption = 1,
+    devices: DevicesOption = None,
+    cache: CacheOption = None,
+    family: FamilyOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Measure operators and fresh whole models in the same rounds, and say how far the table is off.
+
+    The noise floor beside the error is what the two halves of the same rounds differ by: an error
+    near it cannot be told from a perfect table's.
+    """
+    from hwnas.latency import TableLatency
+    from hwnas.profiling import Sampling, profile_space
+    from latency_luts import LatencyLut, check_report
+    from profiler import load_devices
+
+    loaded, kind = load(space, family)
+    older = None if against is None else LatencyLut.load(against)
+    if older is not None:
+        TableLatency(loaded, kind, older)
+    with progress_bar("exporting") as exporting, progress_bar("measuring") as measuring:
+        content = profile_space(
+            loaded,
+            kind,
+            loaded.workload,
+            load_devices(devices).get(device),
+            out,
+            Sampling(rounds=rounds, calibration=calibration, check=models, seed=seed),
+            cache=cache_folder(cache),
+            exporting=exporting.update,
+            measuring=measuring.update,
+        )
+    assert content.calibration is not None
+    fresh = content.models_of("check")
+    report = content.calibration.evaluate(fresh)
+    document: dict[str, object] = summary(content) | {"check": report.as_dict()}
+    lines = [describe(content), f"{len(fresh)} fresh models: {phrase(report)}"]
+    if older is not None and older.calibration is not None:
+        import numpy as np
+
+        predicted = np.array([older.calibration.predict(model.operators) for model in fresh])
+        then = check_report(fresh, predicted)
+        document["against"] = then.as_dict()
+        lines.append(f"{against} predicts them with: {phrase(then)}")
+    emit(document, json, "\n".join(lines))
+
+
+def summary(content: LatencyLut) -> dict[str, object]:
+    """A table's header, JSON-able."""
+    return {
+        "target": str(content.target),
+        "source": content.source,
+        "space": content.subject.space,
+        "workload": dict(content.workload),
+        "operators": len(content.rows),
+        "models": len(content.models),
+        "rounds": content.rounds,
+        "calibration": None if content.calibration is None else content.calibration.as_dict(),
+        "incomplete": content.incomplete,
+    }
+
+
+def describe(content: LatencyLut) -> str:
+    """A table in two or three lines."""
+    workload = ", ".join(f"{name} {value}" for name, value in content.workload.items())
+    lines = [
+        f"{content.target}, {content.source}: {len(content.rows)} operators of {content.subject.space},"
+        f" {len(content.models)} whole models, {content.rounds} rounds",
+        f"workload: {workload}",
+    ]
+    calibration = content.calibration
+    if calibration is not None and calibration.held_out is not None:
+        lines.append(
+            f"calibrated on {calibration.models} models, each left out in turn: {phrase(calibration.held_out)}"
+        )
+    if content.incomplete is not None:
+        lines.append(f"INCOMPLETE: {content.incomplete}")
+    return "\n".join(lines)
+
+
+def phrase(report: CheckReport) -> str:
+    """An error with its noise floor, in one line."""
+    return (
+        f"mean error {report.mape:.1%}, worst {report.worst:.1%}, within 5 %: {report.within_5:.0%},"
+        f" within 10 %: {report.within_10:.0%}, Spearman {report.spearman:.3f}"
+        f" (noise floor of the truth {report.split_half_floor:.1%})"
+    )

@@ -1,0 +1,150 @@
+"""``hwnas search``: the best candidate under a latency limit, measured on the device in the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hwnas.cli.console import emit, guarded, progress_bar, say, table
+from hwnas.cli.options import (
+    CacheOption,
+    DevicesOption,
+    FamilyOption,
+    JsonOption,
+    SeedOption,
+    SpaceOption,
+    cache_folder,
+    load,
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command(
+        epilog="Example: hwnas search --space g2p --table runs/x86.lut.jsonl --supernet runs/supernet.pt"
+        " --latency-ms 0.5 --out runs/search"
+    )(search)
+
+
+@guarded
+def search(
+    space: SpaceOption,
+    lut: Annotated[Path, typer.Option("--table", help="Latency table made by hwnas profile.")],
+    supernet: Annotated[Path, typer.Option("--supernet", help="Checkpoint made by hwnas train.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the journals, search.json and winner.yml.")],
+    latency_ms: Annotated[float | None, typer.Option(help="Hard limit on the latency.")] = None,
+    params_m: Annotated[
+        float | None, typer.Option(help="Hard limit on the parameters, all counted, in millions.")
+    ] = None,
+    peak_memory_mib: Annotated[
+        float | None, typer.Option(help="Hard limit on weights, caches and activations.")
+    ] = None,
+    data: Annotated[str, typer.Option("--data", help="g2p, or a folder made by hwnas data.")] = "g2p",
+    method: Annotated[
+        str, typer.Option(help="evolution (HAT's) or random (the baseline, at equal cost).")
+    ] = "evolution",
+    population: Annotated[int, typer.Option(min=1)] = 125,
+    parents: Annotated[int, typer.Option(min=1)] = 25,
+    mutants: Annotated[int, typer.Option(min=0)] = 50,
+    crossovers: Annotated[int, typer.Option(min=0)] = 50,
+    iterations: Annotated[int, typer.Option(min=0)] = 30,
+    mutation_probability: Annotated[float, typer.Option()] = 0.3,
+    validation_pairs: Annotated[
+        int | None, typer.Option(min=1, help="Score on this many validation pairs; else on all, as HAT does.")
+    ] = None,
+    finalists: Annotated[
+        int, typer.Option(min=1, help="Best candidates to measure on the device in the end.")
+    ] = 5,
+    measure: Annotated[bool, typer.Option("--measure/--no-measure", help="Measure the finalists.")] = True,
+    rounds: Annotated[int, typer.Option(min=2, help="Rounds of that measurement.")] = 15,
+    seed: SeedOption = 0,
+    devices: DevicesOption = None,
+    cache: CacheOption = None,
+    family: FamilyOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Search a space for the lowest validation loss under hard limits. Run it again to resume."""
+    from hwnas.data import load_task
+    from hwnas.errors import SearchError
+    from hwnas.latency import TableLatency
+    from hwnas.limits import CandidateLimits
+    from hwnas.search.evolution import EvolutionSettings
+    from hwnas.searching import SearchRequest, search_and_measure
+    from hwnas.training import load_supernet
+    from hwnas.workload import Workload
+    from latency_luts import LatencyLut
+    from profiler import load_devices
+
+    if method not in ("evolution", "random"):
+        raise SearchError(f"--method {method!r} is unknown; known: evolution, random")
+    loaded, kind = load(space, family)
+    content = LatencyLut.load(lut)
+    workload = Workload.from_dict(content.workload)
+    latency = TableLatency(loaded, kind, content, workload=workload)
+    limits = CandidateLimits(
+        loaded,
+        kind,
+        workload,
+        latency,
+        latency_ms=latency_ms,
+        params_m=params_m,
+        peak_memory_mib=peak_memory_mib,
+    )
+    limits.check()
+    device = load_devices(devices).get(content.target.device) if measure else None
+    task = load_task(data, say=say)
+    settings = EvolutionSettings(population, parents, mutants, crossovers, iterations, mutation_probability)
+    request = SearchRequest(
+        method="random" if method == "random" else "evolution",
+        settings=settings,
+        seed=seed,
+        validation_pairs=validation_pairs,
+        finalists=finalists,
+        rounds=rounds,
+    )
+    with progress_bar("searching") as searching, progress_bar("measuring finalists") as measuring:
+        outcome = search_and_measure(
+            loaded,
+            kind,
+            load_supernet(supernet, loaded, kind, task),
+            task,
+            content,
+            limits,
+            request,
+            out,
+            device=device,
+            cache=cache_folder(cache),
+            searching=searching.update,
+            measuring=measuring.update,
+        )
+
+    def text() -> str:
+        rows = [
+            [
+                "*" if outcome.winner is not None and f.candidate == outcome.winner.candidate else "",
+                f.candidate.key,
+                f"{f.loss:.4f}",
+                f"{f.predicted_ms:.4f}",
+                "-" if f.measured_ms is None else f"{f.measured_ms:.4f}",
+            ]
+            for f in outcome.finalists
+        ]
+        lines = [
+            f"{outcome.evaluations} candidates evaluated ({method}), limit: {limits.describe()}",
+            table(["", "candidate", "loss", "predicted ms", "measured ms"], rows),
+        ]
+        if outcome.drift is not None:
+            lines.append(f"device now against the table's rounds: {outcome.drift - 1:+.1%}")
+        if outcome.winner is None:
+            lines.append(
+                "no finalist meets the limit as measured: lower --latency-ms by a few per cent, or profile anew"
+            )
+        else:
+            lines.append(f"winner: {out / 'winner.yml'}")
+        return "\n".join(lines)
+
+    emit(outcome.as_dict(), json, text)
+    if outcome.winner is None:
+        raise SystemExit(3)

@@ -1,0 +1,183 @@
+"""The whole chain on this machine and real data: train, measure, search, export, prove, and say so."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hwnas.deploy.bundle import Promise
+from hwnas.deploy.export import export_bundle
+from hwnas.families import get_family
+from hwnas.latency import TableLatency
+from hwnas.limits import CandidateLimits, latency_range_ms
+from hwnas.profiling import Sampling, profile_space
+from hwnas.search.evolution import EvolutionSettings
+from hwnas.searching import SearchOutcome, SearchRequest, search_and_measure, write_json
+from hwnas.spaces import load_space
+from profiler import Device
+
+if TYPE_CHECKING:
+    from hwnas.cli.console import Bar
+
+SPACE = "g2p"
+
+
+@dataclass(frozen=True, slots=True)
+class DemoSettings:
+    """How much of everything; the defaults take some ten minutes on two cores.
+
+    ``limit_share`` puts the latency limit that far between the fastest and the slowest
+    SubTransformer. The search is HAT's with a smaller population, on a fixed subset of the
+    validation words: HAT's 3,125 evaluations on all of them would take over an hour.
+    """
+
+    updates: int = 5000
+    finetune_updates: int = 300
+    rounds: int = 20
+    calibration: int = 10
+    check: int = 20
+    limit_share: float = 0.4
+    evolution: EvolutionSettings = EvolutionSettings(
+        population=50, parents=12, mutants=20, crossovers=20, iterations=6
+    )
+    validation_pairs: int = 500
+    finalists: int = 3
+    seed: int = 0
+
+
+def run_demo(
+    device: Device,
+    out: Path,
+    cache: Path,
+    settings: DemoSettings,
+    *,
+    say: Callable[[str], None],
+    bar: Callable[[str], Any],
+) -> dict[str, object]:
+    """Run every step in ``out``, skipping what an interrupted run has finished, and return the figures."""
+    from hwnas.data import load_task
+    from hwnas.evaluation import quality_of
+    from hwnas.training import FinetuneSettings, TrainingSettings, finetune, train_supernet
+
+    seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(name: str) -> Iterator[Bar]:
+        began = time.monotonic()
+        with bar(name) as shown:
+            yield shown
+        seconds[name] = time.monotonic() - began
+
+    space = load_space(SPACE)
+    family = get_family(space.family)
+    workload = space.workload
+    task = load_task(SPACE, say=say)
+    say(
+        f"data: {len(task.references['train']):,} training, {len(task.references['valid']):,} validation,"
+        f" {len(task.references['test']):,} test words of the CMU Pronouncing Dictionary"
+    )
+
+    with step("training the SuperTransformer") as shown:
+        supernet = train_supernet(
+            space,
+            family,
+            task,
+            TrainingSettings(updates=settings.updates, seed=settings.seed),
+            out / "supernet.pt",
+            lambda p: shown.update(
+                p.update, p.updates, f"loss {p.loss:.3f}, {p.tokens_per_s / 1000:.1f} k tokens/s"
+            ),
+        ).supernet
+
+    sampling = Sampling(
+        rounds=settings.rounds, calibration=settings.calibration, check=settings.check, seed=settings.seed
+    )
+    with step("measuring operators") as shown:
+        table = profile_space(
+            space,
+            family,
+            workload,
+            device,
+            out / f"{device.name}.lut.jsonl",
+            sampling,
+            cache=cache,
+            exporting=shown.update,
+            measuring=shown.update,
+        )
+    assert table.calibration is not None
+    held_out = table.calibration.evaluate(table.models_of("check"))
+
+    latency = TableLatency(space, family, table, workload=workload)
+    low_ms, high_ms = latency_range_ms(space, latency)
+    limit_ms = low_ms + settings.limit_share * (high_ms - low_ms)
+    limits = CandidateLimits(space, family, workload, latency, latency_ms=limit_ms)
+
+    def search(method: Any) -> SearchOutcome:
+        request = SearchRequest(
+            method,
+            settings.evolution,
+            settings.seed,
+            settings.validation_pairs,
+            settings.finalists,
+            settings.rounds,
+        )
+        with step(f"{method} search") as shown:
+            return search_and_measure(
+                space, family, supernet, task, table, limits, request, out / f"search-{method}",
+                device=device, cache=cache, searching=shown.update, measuring=shown.update,
+            )  # fmt: skip
+
+    evolution, random_search = search("evolution"), search("random")
+    best = evolution.winner or evolution.finalists[0]
+    rival = random_search.winner or random_search.finalists[0]
+
+    models = {
+        "winner": best.candidate,
+        "random search's best": rival.candidate,
+        "smallest SubTransformer": space.extreme(0),
+        "largest SubTransformer": space.extreme(-1),
+    }
+    rows = []
+    with step("scoring on the test words") as shown:
+        for number, (name, candidate) in enumerate(models.items()):
+            shown.update(number, len(models), name)
+            with supernet.active(candidate) as model:
+                quality = quality_of(model, family, task, "test")
+            rows.append({"model": name, "predicted_ms": latency.of(candidate), **quality})
+
+    with step("fine-tuning the winner") as shown:
+        model = finetune(
+            supernet.extract(best.candidate),
+            family,
+            task,
+            FinetuneSettings(updates=settings.finetune_updates, seed=settings.seed),
+            out / "winner.pt",
+            lambda p: shown.update(p.update, p.updates, f"loss {p.loss:.3f}"),
+        )
+    with step("exporting and proving") as shown:
+        manifest = export_bundle(
+            space, family, best.candidate, model, task, workload, device,
+            Promise(limit_ms, best.predicted_ms), out / "bundle", cache=cache, say=say, measuring=shown.update,
+        )  # fmt: skip
+    report: dict[str, object] = {
+        "device": device.name,
+        "target": str(table.target),
+        "operators": len(table.rows),
+        "seconds": seconds,
+        "held_out": held_out.as_dict(),
+        "range_ms": [low_ms, high_ms],
+        "limit_ms": limit_ms,
+        "evaluations": evolution.evaluations,
+        "validation_pairs": settings.validation_pairs,
+        "evolution": evolution.as_dict(),
+        "random": random_search.as_dict(),
+        "models": rows,
+        "winner": manifest,
+        "bundle": str(out / "bundle"),
+    }
+    write_json(out / "demo.json", report)
+    return report

@@ -1,0 +1,305 @@
+"""From a search space to what the profiler times: every operator, some whole models, one plan."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import os
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from exporters import Artifact, Exporter
+from exporters.cache import export_cached
+from hwnas.families.base import Family, GraphStage, ModelGraphs, Vocabularies
+from hwnas.latency import decompose, operators_of
+from hwnas.space import Candidate, SearchSpace
+from hwnas.workload import Workload
+from latency_luts import LatencyLut, OperatorSpec
+from latency_luts.rows import DISPATCH
+from profiler import (
+    Device,
+    Journal,
+    Plan,
+    PlanItem,
+    Program,
+    Stage,
+    TimingSession,
+    measure,
+    open_session,
+    read_journal,
+)
+from profiler.measure import Progress as MeasureProgress
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from exporters import GraphInputs
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """A whole model to be timed beside the operators, and what for."""
+
+    candidate: Candidate
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How much is measured. Defaults give the shipped tables; each is recorded in the journal."""
+
+    rounds: int = 15
+    samples: int = 5
+    min_sample_ms: float = 2.0
+    calibration: int = 10
+    check: int = 10
+    seed: int = 0
+    memory_limit_mib: int = 8192
+    extra: tuple[Candidate, ...] = field(default=())
+
+
+def choose_models(space: SearchSpace, sampling: Sampling) -> tuple[ModelChoice, ...]:
+    """The whole models of a plan: calibration (smallest and largest among them), check, and extra ones.
+
+    No check model is a calibration model: a held-out error must be held out.
+    """
+    rng = random.Random(f"{sampling.seed}/models")
+    chosen: dict[Candidate, str] = {}
+    if sampling.calibration >= 2:
+        chosen = {space.extreme(0): "calibration", space.extreme(-1): "calibration"}
+    wanted = min(sampling.calibration + sampling.check, space.size())
+    while len(chosen) < wanted:
+        role = "calibration" if len(chosen) < sampling.calibration else "check"
+        chosen.setdefault(space.sample(rng), role)
+    for candidate in sampling.extra:
+        chosen.setdefault(candidate, "extra")
+    return tuple(ModelChoice(candidate, role) for candidate, role in chosen.items())
+
+
+def build_plan(
+    space: SearchSpace,
+    family: Family,
+    workload: Workload,
+    sampling: Sampling,
+    exporter: Exporter,
+    cache: Path,
+    progress: Progress,
+    operators: Sequence[OperatorSpec] | None = None,
+) -> Plan:
+    """Export the operators (all of ``space`` by default) and whole models, and lay out their measurement.
+
+    Artifacts are taken from ``cache`` where they were exported before from the same code.
+    """
+    if operators is None:
+        operators = operators_of(space, family, workload)
+    models = choose_models(space, sampling)
+    code = code_fingerprint(family)
+    total = len(operators) + 1 + len(models)
+    items: list[PlanItem] = []
+    for operator in (DISPATCH, *operators):
+        progress(len(items), total, operator.kind)
+        build = _dispatch if operator == DISPATCH else lambda operator=operator: family.module(operator)  # type: ignore[misc]
+        artifact = export_cached(f"{code}/{operator}", build, cache, exporter)
+        items.append(PlanItem(str(operator), "operator", Program.single(artifact), {}))
+    for model in models:
+        progress(len(items), total, f"model {model.candidate.key}")
+        items.append(model_item(space, family, workload, model, exporter, cache, code))
+    progress(total, total, "")
+    return Plan(
+        items=tuple(items),
+        rounds=sampling.rounds,
+        samples=sampling.samples,
+        min_sample_ms=sampling.min_sample_ms,
+        seed=sampling.seed,
+        memory_limit_bytes=sampling.memory_limit_mib * 2**20,
+    )
+
+
+def model_item(
+    space: SearchSpace,
+    family: Family,
+    workload: Workload,
+    choice: ModelChoice,
+    exporter: Exporter,
+    cache: Path,
+    code: str,
+) -> PlanItem:
+    """A whole model with seeded weights (latency does not depend on them), on the true decoding loop."""
+    candidate = choice.candidate
+    built: list[ModelGraphs] = []
+
+    def graphs() -> ModelGraphs:
+        if not built:
+            import torch
+
+            torch.manual_seed(0)
+            vocabularies = Vocabularies(workload.vocabulary, workload.vocabulary)
+            built.append(family.graphs(family.model(space, candidate, vocabularies), workload))
+        return built[0]
+
+    shape = f"{code}/{space.fingerprint}/{candidate.key}/{sorted(workload.as_dict().items())}"
+    layout = cache / f"{hashlib.sha256(shape.encode()).hexdigest()[:16]}.stages.json"
+    program = _cached_program(layout, shape, graphs, exporter, cache)
+    operators = decompose(space, family, workload, candidate)
+    meta = {
+        "role": choice.role,
+        "candidate": candidate.as_dict(),
+        "operators": {str(operator): count for operator, count in operators.items()},
+    }
+    return PlanItem(candidate.key, "model", program, meta)
+
+
+def _cached_program(
+    layout: Path, shape: str, graphs: Callable[[], ModelGraphs], exporter: Exporter, cache: Path
+) -> Program:
+    """The program of a whole model; the model is built only if a graph of it was not exported before."""
+
+    if not layout.is_file():
+        text = json.dumps([asdict(stage) for stage in graphs().stages])
+        layout.parent.mkdir(parents=True, exist_ok=True)
+        partial = layout.with_suffix(".partial")
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, layout)
+    stages = [GraphStage(**entry) for entry in json.loads(layout.read_text(encoding="utf-8"))]
+    artifacts = {
+        stage.graph: export_cached(
+            f"{shape}/{stage.graph}",
+            lambda name=stage.graph: graphs().graphs[name],
+            cache,
+            exporter,  # type: ignore[misc]
+        )
+        for stage in stages
+    }
+    return program_of(stages, artifacts)
+
+
+def program_of(stages: Sequence[GraphStage], artifacts: Mapping[str, Artifact]) -> Program:
+    """Wire exported graphs as the family says they run."""
+    return Program(
+        tuple(
+            Stage(
+                name=stage.graph,
+                artifact=artifacts[stage.graph],
+                repeat=stage.repeat,
+                feeds=dict(stage.feeds),
+                carry=dict(stage.carry),
+                initial={name: tuple(shape) for name, shape in stage.initial.items()},
+                counter=stage.counter,
+            )
+            for stage in stages
+        )
+    )
+
+
+def code_fingerprint(family: Family) -> str:
+    """Digest of the family's source and of torch's version: an artifact of older code is not reused."""
+    import torch
+
+    source = inspect.getsourcefile(type(family))
+    digest = hashlib.sha256(torch.__version__.encode())
+    if source is not None:
+        beside = Path(source)
+        package = (
+            sorted(beside.parent.glob("*.py")) if (beside.parent / "__init__.py").is_file() else [beside]
+        )
+        for file in package:
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _dispatch() -> tuple[nn.Module, GraphInputs]:
+    import torch
+    from torch import nn
+
+    from exporters import GraphInputs
+
+    return nn.Identity(), GraphInputs({"x": torch.zeros(1)}, ("y",))
+
+
+def profile_space(
+    space: SearchSpace,
+    family: Family,
+    workload: Workload,
+    device: Device,
+    out: Path,
+    sampling: Sampling,
+    *,
+    cache: Path,
+    exporting: Progress,
+    measuring: Progress,
+) -> LatencyLut:
+    """Measure every operator of ``space`` on ``device`` and write the calibrated table to ``out``.
+
+    The journal stands beside the table (:func:`journal_of`); the same call after an interruption
+    goes on where it stopped. Raises :class:`profiler.errors.ProfilerError` if the device or an
+    artifact fails, :class:`latency_luts.LutError` if no table can be derived.
+    """
+    from exporters.onnx import OnnxExporter
+
+    plan = build_plan(space, family, workload, sampling, OnnxExporter(), cache, exporting)
+    journal_path = journal_of(out)
+    with opened(device, cache) as session:
+        target = session.target
+        subject = {"space": space.name, "fingerprint": space.fingerprint}
+        run_plan(session, plan, journal_path, workload.as_dict(), subject, measuring)
+    table = LatencyLut.derive(read_journal(journal_path), target)
+    if sampling.calibration:
+        table = table.calibrated()
+    table.save(out)
+    return table
+
+
+@contextmanager
+def opened(device: Device, cache: Path) -> Iterator[TimingSession]:
+    """A session on ``device`` that is closed at the end of the block."""
+    session = open_session(device, cache)
+    try:
+        yield session
+    finally:
+        session.close()
+
+
+def run_plan(
+    session: TimingSession,
+    plan: Plan,
+    journal: Path,
+    workload: Mapping[str, int],
+    subject: Mapping[str, str],
+    progress: Progress,
+) -> None:
+    """Bring the journal at ``journal`` to the end of ``plan``; what it holds is not repeated."""
+    header = plan.header([session.target], workload=dict(workload), subject=dict(subject))
+
+    def show(seen: MeasureProgress) -> None:
+        left = "" if seen.seconds_left is None else f"{seen.seconds_left:.0f} s left, "
+        where = f"round {seen.round + 1} of {seen.rounds}" if seen.phase == "measure" else "checking parity"
+        progress(seen.done, seen.total, f"{left}{where}")
+
+    with Journal.open(journal, header) as opened_journal:
+        measure([session], plan, opened_journal, show)
+
+
+def estimate_s(space: SearchSpace, family: Family, workload: Workload, sampling: Sampling) -> float:
+    """Rough seconds a profile takes: exports, and samples at a guessed 10 GMAC/s. Progress tells better."""
+    operators = len(operators_of(space, family, workload)) + 1
+    visit_s = sampling.samples * sampling.min_sample_ms / 1000
+    models = choose_models(space, sampling)
+    sentence_s = [
+        workload.batch * workload.beam * family.count(space, model.candidate, workload, "full").macs / 10e9
+        for model in models
+    ]
+    export_s = sum(0.2 + family.count(space, m.candidate, workload, "full").params / 50e6 for m in models)
+    whole_s = sum(sampling.samples * max(sampling.min_sample_ms / 1000, seconds) for seconds in sentence_s)
+    return 0.05 * operators + export_s + sampling.rounds * (operators * visit_s * 1.2 + whole_s)
+
+
+def journal_of(table: Path) -> Path:
+    """Where the raw samples of a table are: ``x86.lut.jsonl`` -> ``x86.lut.journal.jsonl``."""
+    return table.with_name(table.name.removesuffix(".jsonl") + ".journal.jsonl")

@@ -1,0 +1,299 @@
+"""The search of a space on a device: inherited-weight loss, hard limits, and winners measured in the end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from hwnas.candidates import write_candidate
+from hwnas.families.base import Family
+from hwnas.latency import TableLatency
+from hwnas.limits import CandidateLimits
+from hwnas.profiling import Progress, Sampling, build_plan, opened, run_plan
+from hwnas.search.evolution import Evolution, EvolutionSettings
+from hwnas.search.random_search import RandomSearch
+from hwnas.search.run import SearchResult, run_search, search_header
+from hwnas.space import Candidate, SearchSpace
+from hwnas.workload import Workload
+from latency_luts import LatencyLut
+from profiler import Device, read_journal
+
+if TYPE_CHECKING:
+    from hwnas.data.task import Pair, Task
+    from hwnas.supernet import SuperTransformer
+
+Method = Literal["evolution", "random"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finalist:
+    """A candidate that was measured in the end. ``loss`` in nats per token, latencies in ms."""
+
+    candidate: Candidate
+    loss: float
+    predicted_ms: float
+    measured_ms: float | None = None
+    interval_ms: tuple[float, float] | None = None
+
+    def as_dict(self) -> dict[str, object]:
+        """JSON-able; the candidate by choice."""
+        return asdict(self) | {"candidate": self.candidate.as_dict()}
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRequest:
+    """How to search: method, HAT's settings, seed, and how many pairs and finalists are looked at.
+
+    ``validation_pairs`` ``None`` scores on the whole validation split, as HAT does.
+    """
+
+    method: Method = "evolution"
+    settings: EvolutionSettings = field(default_factory=EvolutionSettings)
+    seed: int = 0
+    validation_pairs: int | None = None
+    finalists: int = 5
+    rounds: int = 15
+
+
+@dataclass(frozen=True, slots=True)
+class SearchOutcome:
+    """What a search found. ``drift`` is the device's latency now over the table's; ``None`` if not measured."""
+
+    method: Method
+    limits: str
+    evaluations: int
+    finalists: tuple[Finalist, ...]
+    winner: Finalist | None
+    drift: float | None
+
+    def as_dict(self) -> dict[str, object]:
+        """JSON-able."""
+        return {
+            "method": self.method,
+            "limits": self.limits,
+            "evaluations": self.evaluations,
+            "finalists": [finalist.as_dict() for finalist in self.finalists],
+            "winner": None if self.winner is None else self.winner.as_dict(),
+            "drift": self.drift,
+        }
+
+
+def _quietly(done: int, total: int, note: str) -> None:
+    pass
+
+
+class InheritedLoss:
+    """Fitness as in HAT (section 3.2): validation loss with the weights the SuperTransformer shares.
+
+    ``pairs`` is the part of the validation split that is used; call it with a candidate.
+    """
+
+    def __init__(
+        self, supernet: SuperTransformer, family: Family, pairs: Sequence[Pair], batch_size: int = 250
+    ) -> None:
+        self._supernet, self._family, self._pairs, self._batch_size = supernet, family, pairs, batch_size
+
+    def __call__(self, candidate: Candidate) -> float:
+        from hwnas.evaluation import validation_loss
+
+        with self._supernet.active(candidate) as model:
+            return validation_loss(model, self._family, self._pairs, self._batch_size)
+
+
+def search_space(
+    space: SearchSpace,
+    family: Family,
+    evaluate: Callable[[Candidate], float],
+    limits: CandidateLimits,
+    *,
+    method: Method,
+    settings: EvolutionSettings,
+    seed: int,
+    evaluator: str,
+    latency: str,
+    journal: Path,
+    progress: Progress,
+    exclude: Sequence[Candidate] = (),
+) -> SearchResult:
+    """Run one search method; ``random`` spends as many evaluations as ``evolution`` with these settings.
+
+    ``evaluator`` and ``latency`` say in the journal what the losses and latencies are from, so
+    that others are never mixed in. The same call after an interruption repeats no evaluation. Raises
+    :class:`hwnas.errors.InfeasibleError` before anything is evaluated if no candidate can meet
+    the limits.
+    """
+    limits.check()
+    probes = limits.probes()
+    searcher = (
+        Evolution(space, limits, settings, seed=seed, probes=probes, exclude=exclude)
+        if method == "evolution"
+        else RandomSearch(
+            space, limits, evaluations=settings.evaluations, seed=seed, probes=probes, exclude=exclude
+        )
+    )
+    header = search_header(
+        space,
+        searcher=method,
+        settings=settings.as_dict(),
+        seed=seed,
+        limits=limits.describe(),
+        evaluator=evaluator,
+        latency=latency,
+    )
+    return run_search(
+        searcher,
+        evaluate,
+        space,
+        journal,
+        header=header,
+        progress=lambda p: progress(p.evaluations, settings.evaluations, f"best loss {p.best_loss:.4f}"),
+    )
+
+
+def measure_finalists(
+    space: SearchSpace,
+    family: Family,
+    candidates: Sequence[tuple[Candidate, float]],
+    table: LatencyLut,
+    latency: TableLatency,
+    device: Device,
+    journal: Path,
+    *,
+    rounds: int,
+    cache: Path,
+    measuring: Progress,
+) -> tuple[tuple[Finalist, ...], float]:
+    """Measure candidates (with their losses) on the device, in the same rounds as models the table knows.
+
+    The second value is the drift since the table was made: the median ratio of those models'
+    latency now to then. It is reported, and corrects nothing.
+    """
+    import numpy as np
+
+    from exporters.onnx import OnnxExporter
+
+    workload = Workload.from_dict(table.workload)
+    anchors = {space.candidate(model.candidate): model for model in table.models_of("calibration")[:4]}
+    wanted = dict(candidates)
+    sampling = Sampling(
+        rounds=rounds, calibration=0, check=0, extra=(*wanted, *(a for a in anchors if a not in wanted))
+    )
+    plan = build_plan(space, family, workload, sampling, OnnxExporter(), cache, _quietly, operators=())
+    with opened(device, cache) as session:
+        target = session.target
+        subject = {"space": space.name, "fingerprint": space.fingerprint}
+        run_plan(session, plan, journal, table.workload, subject, measuring)
+    content = read_journal(journal)
+
+    def measured(candidate: Candidate) -> tuple[float, tuple[float, float]]:
+        found = content.measurements[str(target), candidate.key]
+        return found.latency_ms(target.clock), found.interval_ms(target.clock)
+
+    finalists = tuple(
+        Finalist(candidate, loss, latency.of(candidate), *measured(candidate))
+        for candidate, loss in candidates
+    )
+    ratios = [measured(candidate)[0] / model.latency_ms for candidate, model in anchors.items()]
+    return finalists, float(np.median(ratios)) if ratios else 1.0
+
+
+def search_and_measure(
+    space: SearchSpace,
+    family: Family,
+    supernet: SuperTransformer,
+    task: Task,
+    table: LatencyLut,
+    limits: CandidateLimits,
+    request: SearchRequest,
+    out: Path,
+    *,
+    device: Device | None,
+    cache: Path,
+    searching: Progress,
+    measuring: Progress,
+) -> SearchOutcome:
+    """Search, measure the best on ``device`` (if any), and write ``search.json`` and ``winner.yml`` to ``out``.
+
+    The winner is the finalist of lowest loss that meets the latency limit as measured (as
+    predicted, if nothing is measured). Everything evaluated or measured is kept in journals in
+    ``out``; the same call goes on where it was interrupted.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    pairs = fixed_subset(task.pairs["valid"], request.validation_pairs)
+    result = search_space(
+        space,
+        family,
+        InheritedLoss(supernet, family, pairs),
+        limits,
+        method=request.method,
+        settings=request.settings,
+        seed=request.seed,
+        evaluator=f"{supernet.fingerprint()}/{task.fingerprint}/{len(pairs)} pairs",
+        latency=fingerprint_of(table),
+        journal=out / "search.journal.jsonl",
+        progress=searching,
+    )
+    assert isinstance(limits.latency, TableLatency)
+    best = result.top(request.finalists, space)
+    losses = [(evaluation.candidate, evaluation.loss) for evaluation in best]
+    drift = None
+    if device is None:
+        finalists = tuple(Finalist(c, loss, limits.latency.of(c)) for c, loss in losses)
+    else:
+        finalists, drift = measure_finalists(
+            space,
+            family,
+            losses,
+            table,
+            limits.latency,
+            device,
+            out / "finalists.journal.jsonl",
+            rounds=request.rounds,
+            cache=cache,
+            measuring=measuring,
+        )
+    winner = pick_winner(finalists, limits.latency_ms)
+    outcome = SearchOutcome(
+        request.method, limits.describe(), len(result.evaluations), finalists, winner, drift
+    )
+    write_json(out / "search.json", outcome.as_dict())
+    if winner is not None:
+        write_candidate(out / "winner.yml", space, winner.candidate)
+    return outcome
+
+
+def fingerprint_of(table: LatencyLut) -> str:
+    """Digest of a table's latencies and calibration: what predictions follow from."""
+    calibration = None if table.calibration is None else table.calibration.as_dict()
+    content = [sorted((str(spec), ms) for spec, ms in table.latencies_ms.items()), calibration]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def fixed_subset(pairs: Sequence[Pair], number: int | None) -> tuple[Pair, ...]:
+    """``number`` pairs spread evenly over ``pairs`` (all of them for ``None``); always the same ones."""
+    if number is None or number >= len(pairs):
+        return tuple(pairs)
+    return tuple(pairs[i * len(pairs) // number] for i in range(number))
+
+
+def pick_winner(finalists: Sequence[Finalist], limit_ms: float | None) -> Finalist | None:
+    """The best loss among those that meet the limit, as measured or else as predicted; ``None`` if none does."""
+
+    def latency_ms(finalist: Finalist) -> float:
+        return finalist.predicted_ms if finalist.measured_ms is None else finalist.measured_ms
+
+    meeting = [f for f in finalists if limit_ms is None or latency_ms(f) <= limit_ms]
+    return min(meeting, key=lambda finalist: finalist.loss, default=None)
+
+
+def write_json(path: Path, document: object) -> None:
+    """Write ``document`` for people and programs; the old file stays whole until the new one is."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(partial, path)
