@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from exporters.artifact import Artifact, TensorInfo, sha256_of
 from exporters.errors import ExportError
-from exporters.protocol import GraphInputs
+from exporters.protocol import Exporter, GraphInputs
 
 if TYPE_CHECKING:
     from torch import nn
@@ -56,13 +56,15 @@ class OnnxExporter:
 
         The inputs' tensors are the reference inputs; the reference outputs are the module's in
         eval and inference mode. Raises :class:`ExportError` if the precision is not supported,
-        torch cannot export the module, an input is not used by it, or the disk is full.
+        torch cannot export the module, an input is not used by it, two of its weight matrices
+        hold equal values, or the disk is full.
         """
         if precision not in _PRECISIONS:
             raise ExportError(
                 f"{path.name}: precision {precision!r} is not supported; supported: {', '.join(_PRECISIONS)}"
             )
         module.eval()
+        _refuse_twins(module, path.name)
         reference = _reference(module, inputs, path)
         with _partial(path) as (graph, npz):
             self._write(module, inputs, graph, path.name)
@@ -106,6 +108,28 @@ class OnnxExporter:
             raise ExportError(
                 f"{name}: torch cannot export {type(module).__name__} ({self.path}): {first}"
             ) from exc
+
+
+def _refuse_twins(module: nn.Module, name: str) -> None:
+    """torch stores weights of equal content once; such a graph is smaller and faster than the real one.
+
+    It happens to modules filled with a constant to be timed, not to trained ones. Tied weights
+    (one storage) are meant to be shared, and vectors do not matter.
+    """
+    import torch
+
+    seen: dict[tuple[object, ...], tuple[str, torch.Tensor]] = {}
+    for key, weight in module.named_parameters():
+        if weight.ndim < 2 or weight.numel() < 2:
+            continue
+        data = weight.detach()
+        signature = (tuple(data.shape), data.dtype, float(data.flatten()[0]), float(data.sum()))
+        twin, other = seen.setdefault(signature, (key, data))
+        if data.data_ptr() != other.data_ptr() and torch.equal(data, other):
+            raise ExportError(
+                f"{name}: {twin} and {key} hold equal values and would be stored once;"
+                " give them different (random) values, or tie them"
+            )
 
 
 def _reference(module: nn.Module, inputs: GraphInputs, path: Path) -> Arrays:
@@ -248,3 +272,7 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
+
+
+if TYPE_CHECKING:
+    _: type[Exporter] = OnnxExporter

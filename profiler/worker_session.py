@@ -8,7 +8,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from profiler.devices import LocalDevice
 from profiler.errors import SessionError, TransportError
 from profiler.program import Program
-from profiler.session import Sample, Tensors
+from profiler.session import Sample, Tensors, TimingSession
 from profiler.target import Target
 from profiler.transports import Transport
 
@@ -168,3 +168,7 @@ def open_local(device: LocalDevice, cache_folder: Path) -> WorkerSession:
     from profiler.transports.local import LocalTransport
 
     return WorkerSession(LocalTransport(), device)
+
+
+if TYPE_CHECKING:
+    _: type[TimingSession] = WorkerSession

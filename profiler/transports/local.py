@@ -15,9 +15,10 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from profiler.errors import TransportError
-from profiler.transports import Completed
+from profiler.transports import Channel, Completed, Transport
 
 _STDERR_LINES = 20
 _GRACE_S = 5.0
@@ -165,3 +166,7 @@ class LocalChannel:
         with suppress(ValueError, OSError):
             for line in self._process.stderr:
                 self._stderr.append(line.decode(errors="replace").rstrip())
+
+
+if TYPE_CHECKING:
+    _: tuple[type[Transport], type[Channel]] = (LocalTransport, LocalChannel)

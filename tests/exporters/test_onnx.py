@@ -55,6 +55,19 @@ def test_an_unused_input_is_named(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_equal_weights_would_be_merged_and_are_refused(tmp_path: Path) -> None:
+    module = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+    inputs = GraphInputs({"x": torch.ones(1, 8)}, ("y",))
+    for layer in module:
+        nn.init.constant_(layer.weight, 0.1)
+    with pytest.raises(ExportError, match=r"0\.weight and 1\.weight hold equal values"):
+        OnnxExporter().export(module, inputs, tmp_path / "x.onnx")
+    module[1].weight = module[0].weight
+    tied = OnnxExporter().export(module, inputs, tmp_path / "tied.onnx")
+    module[1].weight = nn.Parameter(torch.rand(8, 8))
+    assert OnnxExporter().export(module, inputs, tmp_path / "apart.onnx").size_bytes > tied.size_bytes
+
+
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ExportError, match="cannot write"):

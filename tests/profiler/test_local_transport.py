@@ -1,19 +1,18 @@
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 from contracts.transport import TransportContract, wait_gone
 
-from profiler.transports import Channel, Transport
+from profiler.transports import Transport
 from profiler.transports import local as local_module
-from profiler.transports.local import LocalChannel, LocalTransport
-
-_: tuple[type[Transport], type[Channel]] = (LocalTransport, LocalChannel)
+from profiler.transports.local import LocalTransport
 
 
 class TestLocal(TransportContract):
     @pytest.fixture
-    def transport(self):
+    def transport(self) -> Iterator[Transport]:
         transport = LocalTransport()
         yield transport
         transport.close()
