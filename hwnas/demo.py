@@ -35,14 +35,14 @@ class DemoSettings:
     validation words: HAT's 3,125 evaluations on all of them would take over an hour.
     """
 
-    updates: int = 5000
-    finetune_updates: int = 300
+    updates: int = 7000
+    finetune_updates: int = 600
     rounds: int = 20
     calibration: int = 10
     check: int = 20
     limit_share: float = 0.4
     evolution: EvolutionSettings = EvolutionSettings(
-        population=50, parents=12, mutants=20, crossovers=20, iterations=6
+        population=60, parents=12, mutants=20, crossovers=20, iterations=12
     )
     validation_pairs: int = 500
     finalists: int = 3

@@ -223,6 +223,8 @@ def search_and_measure(
     predicted, if nothing is measured). Everything evaluated or measured is kept in journals in
     ``out``; the same call goes on where it was interrupted.
     """
+    from hwnas.training import weights_digest
+
     out.mkdir(parents=True, exist_ok=True)
     pairs = fixed_subset(task.pairs["valid"], request.validation_pairs)
     result = search_space(
@@ -233,7 +235,7 @@ def search_and_measure(
         method=request.method,
         settings=request.settings,
         seed=request.seed,
-        evaluator=f"{supernet.fingerprint()}/{task.fingerprint}/{len(pairs)} pairs",
+        evaluator=f"{weights_digest(supernet)}/{task.fingerprint}/{len(pairs)} pairs",
         latency=fingerprint_of(table),
         journal=out / "search.journal.jsonl",
         progress=searching,

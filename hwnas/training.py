@@ -144,7 +144,7 @@ def _train(
     progress: Show | None,
 ) -> tuple[float, ...]:
     """The loop all of the above share; everything random in an update derives from (seed, update)."""
-    identity = {**subject, **asdict(settings), "start": _digest(net)}
+    identity = {**subject, **asdict(settings), "start": weights_digest(net)}
     del identity["checkpoint_every"]
     optimizer = torch.optim.Adam(net.parameters(), lr=settings.learning_rate, betas=(0.9, 0.98), fused=True)
     losses: list[float] = []
@@ -255,7 +255,7 @@ def _seed(seed: int, update: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{update}".encode()).digest()[:7], "big")
 
 
-def _digest(net: nn.Module) -> str:
+def weights_digest(net: nn.Module) -> str:
     """Digest of the weights a training starts from, by name."""
     digest = hashlib.sha256()
     for name, parameter in net.named_parameters():
