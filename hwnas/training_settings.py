@@ -74,7 +74,7 @@ class FinetuneSettings:
 
     updates: int = 300
     batch_size: int = 64
-    learning_rate: float = 7e-4
+    learning_rate: float = 1e-3
     label_smoothing: float = 0.0
     dropout: float = 0.0
     seed: int = 0

@@ -26,19 +26,17 @@ def get_family(name: str) -> Family:
         raise SpaceError(f"unknown family {name!r}; known: {known}, or your own as package.module:Class")
     try:
         module = _import(module_name)
-    except ImportError as exc:
+    except (ImportError, SyntaxError) as exc:
         raise SpaceError(f"family {name!r} cannot be imported: {exc}") from exc
     try:
         family: Family = getattr(module, class_name)()
-    except AttributeError as exc:
+    except (AttributeError, TypeError) as exc:
         raise SpaceError(f"family {name!r}: {exc}") from exc
     return family
 
 
 def _import(module_name: str) -> object:
     here = str(Path.cwd())
-    sys.path.append(here)
-    try:
-        return importlib.import_module(module_name)
-    finally:
-        sys.path.remove(here)
+    if here not in sys.path and not module_name.startswith("hwnas."):
+        sys.path.append(here)  # for good: a family may import its own files when they are first needed
+    return importlib.import_module(module_name)

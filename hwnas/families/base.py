@@ -91,8 +91,8 @@ class Family(Protocol):
         ...
 
     def model(self, space: SearchSpace, candidate: Candidate, vocabularies: Vocabularies) -> nn.Module:
-        """The stand-alone SubTransformer. Every parameter of a candidate's model is a leading slice
-        of the parameter of the same name in the largest candidate's: that is the weight sharing."""
+        """The stand-alone SubTransformer. Every parameter and buffer of a candidate's model is a leading
+        slice of that of the same name in the largest candidate's: that is the weight sharing."""
         ...
 
     def loss(self, model: nn.Module, batch: Batch, label_smoothing: float) -> tuple[torch.Tensor, int]:

@@ -165,14 +165,13 @@ def test_a_family_of_the_users_own_from_the_working_directory(tmp_path, monkeypa
         encoding="utf-8",
     )
     monkeypatch.chdir(tmp_path)
-    path_before = list(sys.path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
     if named_in == "argument":
         space = load_space(write_space(tmp_path / "s.yaml"), family=f"{module}:Mine")
     else:
         space = load_space(write_space(tmp_path / "s.yaml", family=f"{module}:Mine"))
     assert space.family == f"{module}:Mine"
     assert get_family(space.family).own
-    assert sys.path == path_before
 
 
 def test_memory_grows_with_every_choice_and_with_the_workload(tmp_path):

@@ -100,7 +100,9 @@ def _values(document: Mapping[str, Any]) -> dict[str, int]:
     if not any(key in _SCALARS or key in _LISTS for key in document):
         return {str(key): _whole(str(key), value) for key, value in document.items()}
     known = {*_SCALARS, *_LISTS}
-    unknown = sorted(str(key) for key in document if str(key).endswith("-subtransformer") and key not in known)
+    unknown = sorted(
+        str(key) for key in document if str(key).endswith("-subtransformer") and key not in known
+    )
     if unknown:
         raise SpaceError(f"{unknown[0]!r} is not a key of a HAT SubTransformer")
     missing = [key for key in (*_SCALARS, *_LISTS) if key not in document]
