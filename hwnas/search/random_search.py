@@ -1,0 +1,49 @@
+"""Random search: the baseline that a search method must beat at equal cost."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Sequence
+
+from hwnas.errors import SearchError
+from hwnas.search.protocol import Evaluation, Limits
+from hwnas.search.sampling import FeasibleSampler
+from hwnas.space import Candidate, SearchSpace
+
+
+class RandomSearch:
+    """A ``Searcher``: ``evaluations`` different candidates, uniform among those that meet the limits.
+
+    Its random stream is its own; with ``exclude`` it shares no candidate with another search.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        limits: Limits | None = None,
+        *,
+        evaluations: int,
+        seed: int = 0,
+        batch: int = 125,
+        probes: Sequence[Candidate] = (),
+        exclude: Collection[Candidate] = (),
+    ) -> None:
+        """``batch`` candidates are asked for at a time; ``probes`` as for evolution."""
+        if evaluations < 1 or batch < 1:
+            raise SearchError(
+                f"random search: {evaluations} evaluations in batches of {batch}; both must be >= 1"
+            )
+        self._left = evaluations
+        self._batch = batch
+        rng = random.Random(f"{seed}/random")
+        self._sampler = FeasibleSampler(space, limits, rng, probes=probes, exclude=exclude)
+
+    def ask(self) -> tuple[Candidate, ...]:
+        """The next batch; empty when the budget is spent or the space exhausted."""
+        if self._left <= 0:
+            return ()
+        return tuple(self._sampler.fresh(min(self._batch, self._left)))
+
+    def tell(self, evaluations: Sequence[Evaluation]) -> None:
+        """Count them; nothing is learnt."""
+        self._left -= len(evaluations)
