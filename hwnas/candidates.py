@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import yaml
 
 from hwnas.families import get_family
 from hwnas.families.base import Family
-from hwnas.families.seq2seq.hat_yaml import read_candidate, read_stand_alone, write_hat_yaml
+from hwnas.families.seq2seq.hat_yaml import hat_document, read_candidate, read_stand_alone
+from hwnas.files import write_text
 from hwnas.space import Candidate, SearchSpace
 from hwnas.spaces import load_space
 from hwnas.workload import Workload
@@ -17,9 +17,7 @@ from hwnas.workload import Workload
 __all__ = ["read_any_candidate", "read_candidate", "write_candidate"]
 
 
-def read_any_candidate(
-    path: Path, space: str | None, family: str | None
-) -> tuple[SearchSpace, Family, Candidate]:
+def read_any_candidate(path: Path, space: str | None, family: str | None) -> tuple[SearchSpace, Family, Candidate]:
     """A candidate with its space: the one named, the one its file names, else the smallest that holds it.
 
     Raises :class:`hwnas.errors.SpaceError` if the file cannot be read or is not of the space.
@@ -34,14 +32,11 @@ def read_any_candidate(
 
 def write_candidate(path: Path, space: SearchSpace, candidate: Candidate, *, hat: bool = False) -> None:
     """Write a candidate for people and for :func:`read_candidate`, or as HAT's own YAML; atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
     if hat:
-        write_hat_yaml(candidate, partial)
+        write_text(path, hat_document(candidate))
     else:
         document = {"space": space.name, "choices": candidate.as_dict()}
-        partial.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
-    os.replace(partial, path)
+        write_text(path, yaml.safe_dump(document, sort_keys=False))
 
 
 def _space_named_in(path: Path) -> str | None:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwnas.deploy.bundle import Promise
 from hwnas.deploy.export import export_bundle
 from hwnas.families import get_family
+from hwnas.files import write_json
 from hwnas.latency import TableLatency
 from hwnas.limits import CandidateLimits, latency_range_ms
 from hwnas.profiling import Sampling, profile_space
 from hwnas.search.evolution import EvolutionSettings
-from hwnas.searching import SearchOutcome, SearchRequest, search_and_measure, write_json
+from hwnas.searching import SearchOutcome, SearchRequest, search_and_measure
 from hwnas.spaces import load_space
 from profiler import Device
 
@@ -41,8 +42,8 @@ class DemoSettings:
     calibration: int = 10
     check: int = 20
     limit_share: float = 0.4
-    evolution: EvolutionSettings = EvolutionSettings(
-        population=60, parents=12, mutants=20, crossovers=20, iterations=12
+    evolution: EvolutionSettings = field(
+        default_factory=lambda: EvolutionSettings(population=60, parents=12, mutants=20, crossovers=20, iterations=12)
     )
     validation_pairs: int = 500
     finalists: int = 3
@@ -88,9 +89,7 @@ def run_demo(
             task,
             TrainingSettings(updates=settings.updates, seed=settings.seed),
             out / "supernet.pt",
-            lambda p: shown.update(
-                p.update, p.updates, f"loss {p.loss:.3f}, {p.tokens_per_s / 1000:.1f} k tokens/s"
-            ),
+            lambda p: shown.update(p.update, p.updates, f"loss {p.loss:.3f}, {p.tokens_per_s / 1000:.1f} k tokens/s"),
         ).supernet
 
     sampling = Sampling(

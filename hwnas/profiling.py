@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-import os
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporters import Artifact, Exporter
 from exporters.cache import export_cached
 from hwnas.families.base import Family, GraphStage, ModelGraphs, Vocabularies
+from hwnas.files import write_json
 from hwnas.latency import decompose, operators_of
 from hwnas.space import Candidate, SearchSpace
 from hwnas.workload import Workload
@@ -105,7 +106,7 @@ def build_plan(
     items: list[PlanItem] = []
     for operator in (DISPATCH, *operators):
         progress(len(items), total, operator.kind)
-        build = _dispatch if operator == DISPATCH else lambda operator=operator: family.module(operator)  # type: ignore[misc]
+        build = _dispatch if operator == DISPATCH else partial(family.module, operator)
         artifact = export_cached(f"{code}/{operator}", build, cache, exporter)
         items.append(PlanItem(str(operator), "operator", Program.single(artifact), {}))
     for model in models:
@@ -160,24 +161,18 @@ def _cached_program(
     layout: Path, shape: str, graphs: Callable[[], ModelGraphs], exporter: Exporter, cache: Path
 ) -> Program:
     """The program of a whole model; the model is built only if a graph of it was not exported before."""
-
     if not layout.is_file():
-        text = json.dumps([asdict(stage) for stage in graphs().stages])
-        layout.parent.mkdir(parents=True, exist_ok=True)
-        partial = layout.with_suffix(".partial")
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, layout)
+        write_json(layout, [asdict(stage) for stage in graphs().stages])
     stages = [GraphStage(**entry) for entry in json.loads(layout.read_text(encoding="utf-8"))]
     artifacts = {
-        stage.graph: export_cached(
-            f"{shape}/{stage.graph}",
-            lambda name=stage.graph: graphs().graphs[name],
-            cache,
-            exporter,  # type: ignore[misc]
-        )
+        stage.graph: export_cached(f"{shape}/{stage.graph}", partial(_graph, graphs, stage.graph), cache, exporter)
         for stage in stages
     }
     return program_of(stages, artifacts)
+
+
+def _graph(graphs: Callable[[], ModelGraphs], name: str) -> tuple[nn.Module, GraphInputs]:
+    return graphs().graphs[name]
 
 
 def program_of(stages: Sequence[GraphStage], artifacts: Mapping[str, Artifact]) -> Program:
@@ -206,9 +201,7 @@ def code_fingerprint(family: Family) -> str:
     digest = hashlib.sha256(torch.__version__.encode())
     if source is not None:
         beside = Path(source)
-        package = (
-            sorted(beside.parent.glob("*.py")) if (beside.parent / "__init__.py").is_file() else [beside]
-        )
+        package = sorted(beside.parent.glob("*.py")) if (beside.parent / "__init__.py").is_file() else [beside]
         for file in package:
             digest.update(file.read_bytes())
     return digest.hexdigest()[:16]

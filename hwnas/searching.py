@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from hwnas.candidates import write_candidate
 from hwnas.families.base import Family
+from hwnas.files import write_json
 from hwnas.latency import TableLatency
 from hwnas.limits import CandidateLimits
 from hwnas.profiling import Progress, Sampling, build_plan, opened, run_plan
@@ -99,6 +99,7 @@ class InheritedLoss:
         self._supernet, self._family, self._pairs, self._batch_size = supernet, family, pairs, batch_size
 
     def __call__(self, candidate: Candidate) -> float:
+        """Nats per target token."""
         from hwnas.evaluation import validation_loss
 
         with self._supernet.active(candidate) as model:
@@ -132,9 +133,7 @@ def search_space(
     searcher = (
         Evolution(space, limits, settings, seed=seed, probes=probes, exclude=exclude)
         if method == "evolution"
-        else RandomSearch(
-            space, limits, evaluations=settings.evaluations, seed=seed, probes=probes, exclude=exclude
-        )
+        else RandomSearch(space, limits, evaluations=settings.evaluations, seed=seed, probes=probes, exclude=exclude)
     )
     header = search_header(
         space,
@@ -195,8 +194,7 @@ def measure_finalists(
         return found.latency_ms(target.clock), found.interval_ms(target.clock)
 
     finalists = tuple(
-        Finalist(candidate, loss, latency.of(candidate), *measured(candidate))
-        for candidate, loss in candidates
+        Finalist(candidate, loss, latency.of(candidate), *measured(candidate)) for candidate, loss in candidates
     )
     ratios = [measured(candidate)[0] / model.latency_ms for candidate, model in anchors.items()]
     return finalists, float(np.median(ratios)) if ratios else 1.0
@@ -260,9 +258,7 @@ def search_and_measure(
             measuring=measuring,
         )
     winner = pick_winner(finalists, limits.latency_ms)
-    outcome = SearchOutcome(
-        request.method, limits.describe(), len(result.evaluations), finalists, winner, drift
-    )
+    outcome = SearchOutcome(request.method, limits.describe(), len(result.evaluations), finalists, winner, drift)
     write_json(out / "search.json", outcome.as_dict())
     if winner is not None:
         write_candidate(out / "winner.yml", space, winner.candidate)
@@ -291,11 +287,3 @@ def pick_winner(finalists: Sequence[Finalist], limit_ms: float | None) -> Finali
 
     meeting = [f for f in finalists if limit_ms is None or latency_ms(f) <= limit_ms]
     return min(meeting, key=lambda finalist: finalist.loss, default=None)
-
-
-def write_json(path: Path, document: object) -> None:
-    """Write ``document`` for people and programs; the old file stays whole until the new one is."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)

@@ -135,12 +135,11 @@ class SearchSpace:
             if not _active(choice, entries):
                 continue
             if choice.name not in values:
-                raise SpaceError(
-                    f"candidate lacks {choice.name!r}; space {self.name!r} allows {list(choice.values)}"
-                )
+                raise SpaceError(f"candidate lacks {choice.name!r}; space {self.name!r} allows {list(choice.values)}")
             if values[choice.name] not in choice.values:
                 raise SpaceError(
-                    f"{choice.name} = {values[choice.name]} is not in space {self.name!r}; it allows {list(choice.values)}"
+                    f"{choice.name} = {values[choice.name]} is not in space {self.name!r};"
+                    f" it allows {list(choice.values)}"
                 )
             entries[choice.name] = values[choice.name]
         return Candidate(tuple(entries.items()))
@@ -149,10 +148,7 @@ class SearchSpace:
         """Gene of a candidate; raises :class:`SpaceError` if it is not of this space."""
         values = self.candidate(candidate.as_dict()).as_dict()
         return np.array(
-            [
-                choice.values.index(values[choice.name]) if choice.name in values else 0
-                for choice in self.choices
-            ],
+            [choice.values.index(values[choice.name]) if choice.name in values else 0 for choice in self.choices],
             dtype=np.int64,
         )
 
@@ -164,16 +160,12 @@ class SearchSpace:
     def decode(self, gene: Sequence[int] | Genes) -> Candidate:
         """The canonical candidate of a gene, whatever stands at its inactive places."""
         if len(gene) != len(self.choices):
-            raise SpaceError(
-                f"a gene of space {self.name!r} has {len(self.choices)} entries, not {len(gene)}"
-            )
+            raise SpaceError(f"a gene of space {self.name!r} has {len(self.choices)} entries, not {len(gene)}")
         entries: dict[str, int] = {}
         for choice, position in zip(self.choices, gene, strict=True):
             if _active(choice, entries):
                 if not 0 <= position < len(choice.values):
-                    raise SpaceError(
-                        f"{choice.name}: {position} is not one of its {len(choice.values)} choices"
-                    )
+                    raise SpaceError(f"{choice.name}: {position} is not one of its {len(choice.values)} choices")
                 entries[choice.name] = choice.values[int(position)]
         return Candidate(tuple(entries.items()))
 

@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import typer
 
@@ -89,7 +89,7 @@ def _at(exc: OSError) -> str:
     return f": {exc.filename}" if exc.filename else ""
 
 
-def _fail(message: str, code: int) -> None:
+def _fail(message: str, code: int) -> NoReturn:
     if _debug:
         traceback.print_exc()
     print(f"hwnas: {' '.join(message.split())}", file=sys.stderr)

@@ -19,13 +19,9 @@ def register(app: typer.Typer) -> None:
 
 @guarded
 def demo(
-    out: Annotated[Path, typer.Option("--out", help="Folder for everything the demo makes.")] = Path(
-        "runs/demo"
-    ),
+    out: Annotated[Path, typer.Option("--out", help="Folder for everything the demo makes.")] = Path("runs/demo"),
     device: Annotated[str, typer.Option("--device", help="A device of devices.yaml.")] = "x86",
-    updates: Annotated[
-        int | None, typer.Option(min=1, help="Training steps; fewer for a quick look.")
-    ] = None,
+    updates: Annotated[int | None, typer.Option(min=1, help="Training steps; fewer for a quick look.")] = None,
     seed: SeedOption = 0,
     devices: DevicesOption = None,
     cache: CacheOption = None,
@@ -44,9 +40,7 @@ def demo(
     if updates is not None:
         settings = replace(settings, updates=updates)
     began = time.monotonic()
-    report = run_demo(
-        load_devices(devices).get(device), out, cache_folder(cache), settings, say=say, bar=progress_bar
-    )
+    report = run_demo(load_devices(devices).get(device), out, cache_folder(cache), settings, say=say, bar=progress_bar)
     report["elapsed_s"] = time.monotonic() - began
     emit(report, json, lambda: describe(report))
 
@@ -67,10 +61,8 @@ def describe(report: dict[str, Any]) -> str:
         for row in report["models"]
     ]
     tuned = report["winner"]["quality"]
-    rows.append(
-        ["winner, fine-tuned", f"{report['winner']['predicted_ms']:.4f}", f"{tuned['loss']:.4f}"]
-        + [f"{tuned['per']:.1%}", f"{tuned['wer']:.1%}"]
-    )
+    rates = [f"{tuned['per']:.1%}", f"{tuned['wer']:.1%}"]
+    rows.append(["winner, fine-tuned", f"{report['winner']['predicted_ms']:.4f}", f"{tuned['loss']:.4f}", *rates])
     measured_ms, predicted_ms = proof["measured_ms"], report["winner"]["predicted_ms"]
     interval = "-".join(f"{ms:.4f}" for ms in proof["interval_ms"])
     worst = max(entry["max_abs_error"] for entry in proof["parity"].values())
@@ -89,8 +81,8 @@ best loss {evolution["finalists"][0]["loss"]:.4f}, random search's {rival["final
 Winner        {architecture}
 Latency       predicted {predicted_ms:.4f} ms, measured {measured_ms:.4f} ms ({interval}): \
 {measured_ms / predicted_ms - 1:+.1%}, the limit is {kept}
-Proof         largest difference from PyTorch {worst:.1e}; {decoding["inputs"]} words decoded: {decoding["equal"]} equal, \
-{decoding["near_ties"]} near ties, {decoding["different"]} different
+Proof         largest difference from PyTorch {worst:.1e}; {decoding["inputs"]} words decoded: \
+{decoding["equal"]} equal, {decoding["near_ties"]} near ties, {decoding["different"]} different
 
 Quality on the test words (inherited weights where not said otherwise; stress-free, greedy, best reference):
 {table(["model", "predicted ms", "loss", "PER", "WER"], rows)}

@@ -37,8 +37,7 @@ def list_devices(devices: DevicesOption = None, json: JsonOption = False) -> Non
         {"file": str(registry.path), "devices": documents},
         json,
         lambda: (
-            table(["device", *columns[1:]], [[d[key] for key in columns] for d in documents])
-            + f"\n({registry.path})"
+            table(["device", *columns[1:]], [[d[key] for key in columns] for d in documents]) + f"\n({registry.path})"
         ),
     )
 
@@ -47,9 +46,7 @@ def list_devices(devices: DevicesOption = None, json: JsonOption = False) -> Non
 @guarded
 def validate(
     devices: DevicesOption = None,
-    open_sessions: Annotated[
-        bool, typer.Option("--open", help="Also start each device's runtime once.")
-    ] = False,
+    open_sessions: Annotated[bool, typer.Option("--open", help="Also start each device's runtime once.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Check the registry, and with --open that every device answers."""

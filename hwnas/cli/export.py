@@ -34,14 +34,10 @@ def export(
     space: SpaceOption,
     supernet: Annotated[Path, typer.Option("--supernet", help="Checkpoint made by hwnas train.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the bundle.")],
-    lut: Annotated[
-        Path | None, typer.Option("--table", help="Table whose prediction the bundle is held to.")
-    ] = None,
+    lut: Annotated[Path | None, typer.Option("--table", help="Table whose prediction the bundle is held to.")] = None,
     latency_ms: Annotated[float | None, typer.Option(help="The limit the bundle is held to.")] = None,
     data: Annotated[str, typer.Option("--data", help="g2p, or a folder made by hwnas data.")] = "g2p",
-    finetune_updates: Annotated[
-        int, typer.Option(min=0, help="Training steps of the winner alone first.")
-    ] = 0,
+    finetune_updates: Annotated[int, typer.Option(min=0, help="Training steps of the winner alone first.")] = 0,
     device: Annotated[str, typer.Option("--device", help="Device to prove it on.")] = "x86",
     decoded: Annotated[int, typer.Option(min=1, help="Test inputs to decode beside PyTorch.")] = 500,
     seed: SeedOption = 0,
@@ -95,15 +91,15 @@ def describe(manifest: dict[str, Any], out: Path) -> str:
     interval = "-".join(f"{ms:.4f}" for ms in proof["interval_ms"])
     lines = [f"{out}: measured {proof['measured_ms']:.4f} ms ({interval}) on {proof['target']}"]
     if manifest["predicted_ms"] is not None:
-        lines.append(
-            f"predicted {manifest['predicted_ms']:.4f} ms: off by {proof['measured_ms'] / manifest['predicted_ms'] - 1:+.1%}"
-        )
+        off = proof["measured_ms"] / manifest["predicted_ms"] - 1
+        lines.append(f"predicted {manifest['predicted_ms']:.4f} ms: off by {off:+.1%}")
     if manifest["limit_ms"] is not None:
         kept = "held" if proof["measured_ms"] <= manifest["limit_ms"] else "BROKEN"
         lines.append(f"limit {manifest['limit_ms']:.4f} ms: {kept}")
     for graph, parity in proof["parity"].items():
         lines.append(
-            f"{graph}: largest difference from PyTorch {parity['max_abs_error']:.1e} ({parity['tolerance']:.1e} allowed)"
+            f"{graph}: largest difference from PyTorch {parity['max_abs_error']:.1e}"
+            f" ({parity['tolerance']:.1e} allowed)"
         )
     decoding = proof["decoding"]
     lines.append(

@@ -30,9 +30,7 @@ TableArgument = Annotated[Path, typer.Argument(help="A latency table made by hwn
 @guarded
 def show(
     lut: TableArgument,
-    space: Annotated[
-        str | None, typer.Option("--space", help="Also say which of its operators are missing.")
-    ] = None,
+    space: Annotated[str | None, typer.Option("--space", help="Also say which of its operators are missing.")] = None,
     family: FamilyOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -48,16 +46,12 @@ def show(
         wanted = operators_of(loaded, kind, Workload.from_dict(content.workload))
         missing = [str(operator) for operator in content.missing(wanted)]
     document = summary(content) | {
-        "rows": [
-            {"operator": str(row.operator), "latency_ms": row.latency_ms} for row in content.rows.values()
-        ],
+        "rows": [{"operator": str(row.operator), "latency_ms": row.latency_ms} for row in content.rows.values()],
         "missing": missing,
     }
 
     def text() -> str:
-        rows = [
-            [str(row.operator), f"{1000 * row.latency_ms:.2f}"] for _, row in sorted(content.rows.items())
-        ]
+        rows = [[str(row.operator), f"{1000 * row.latency_ms:.2f}"] for _, row in sorted(content.rows.items())]
         lines = [describe(content), table(["operator", "us"], rows)]
         if missing is not None:
             lines.append(f"missing for {space}: {len(missing)}" + "".join(f"\n  {name}" for name in missing))
@@ -66,9 +60,7 @@ def show(
     emit(document, json, text)
 
 
-@app.command(
-    epilog="Example: hwnas lut check --space g2p --device x86 --models 50 --out runs/check.lut.jsonl"
-)
+@app.command(epilog="Example: hwnas lut check --space g2p --device x86 --models 50 --out runs/check.lut.jsonl")
 @guarded
 def check(
     space: Annotated[str, typer.Option("--space", help="A shipped search space or a YAML file of yours.")],

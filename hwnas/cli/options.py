@@ -29,15 +29,9 @@ CacheOption = Annotated[
 ]
 BatchOption = Annotated[int | None, typer.Option("--batch", help="Sentences at a time; else the space's.")]
 BeamOption = Annotated[int | None, typer.Option("--beam", help="Beams a sentence; else the space's.")]
-SourceTokensOption = Annotated[
-    int | None, typer.Option("--source-tokens", help="Source length; else the space's.")
-]
-TargetTokensOption = Annotated[
-    int | None, typer.Option("--target-tokens", help="Decoder steps; else the space's.")
-]
-VocabularyOption = Annotated[
-    int | None, typer.Option("--vocabulary", help="Output symbols; else the space's.")
-]
+SourceTokensOption = Annotated[int | None, typer.Option("--source-tokens", help="Source length; else the space's.")]
+TargetTokensOption = Annotated[int | None, typer.Option("--target-tokens", help="Decoder steps; else the space's.")]
+VocabularyOption = Annotated[int | None, typer.Option("--vocabulary", help="Output symbols; else the space's.")]
 CacheTokensOption = Annotated[
     int | None,
     typer.Option(

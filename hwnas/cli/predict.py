@@ -15,9 +15,7 @@ TableOption = Annotated[Path, typer.Option("--table", help="Latency table made b
 
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
-    app.command(epilog="Example: hwnas predict winner.yml --space g2p --table runs/x86.lut.jsonl --explain")(
-        predict
-    )
+    app.command(epilog="Example: hwnas predict winner.yml --space g2p --table runs/x86.lut.jsonl --explain")(predict)
 
 
 @guarded
@@ -25,9 +23,7 @@ def predict(
     candidates: Annotated[list[Path], typer.Argument(help="Candidate files: ours, or HAT's YAML.")],
     lut: TableOption,
     space: Annotated[str, typer.Option("--space", help="The search space they are from.")],
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Show what each kind of operator costs.")
-    ] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Show what each kind of operator costs.")] = False,
     family: FamilyOption = None,
     json: JsonOption = False,
 ) -> None:

@@ -37,15 +37,11 @@ def register(app: typer.Typer) -> None:
 @guarded
 def profile(
     space: SpaceOption,
-    out: Annotated[
-        Path, typer.Option("--out", help="The table; its journal of raw samples stands beside it.")
-    ],
+    out: Annotated[Path, typer.Option("--out", help="The table; its journal of raw samples stands beside it.")],
     device: Annotated[str, typer.Option("--device", help="A device of devices.yaml.")] = "x86",
     rounds: Annotated[int, typer.Option(min=2, help="Rounds over all operators and models.")] = 15,
     samples: Annotated[int, typer.Option(min=1, help="Samples a visit.")] = 5,
-    calibration: Annotated[
-        int, typer.Option(min=0, help="Whole models to calibrate the sum on; 0 for none.")
-    ] = 10,
+    calibration: Annotated[int, typer.Option(min=0, help="Whole models to calibrate the sum on; 0 for none.")] = 10,
     check: Annotated[int, typer.Option(min=0, help="Whole models held out to test the table on.")] = 10,
     memory_limit_mib: Annotated[int, typer.Option(min=64, help="Keep loaded graphs under this.")] = 8192,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be measured and leave.")] = False,

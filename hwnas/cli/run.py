@@ -20,9 +20,7 @@ def register(app: typer.Typer) -> None:
 @guarded
 def run(
     bundle: Annotated[Path, typer.Argument(help="Folder made by hwnas export.")],
-    text: Annotated[
-        list[str] | None, typer.Argument(help="Inputs; else one per line from standard input.")
-    ] = None,
+    text: Annotated[list[str] | None, typer.Argument(help="Inputs; else one per line from standard input.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads; else the bundle's.")] = None,
     json: JsonOption = False,
 ) -> None:

@@ -54,9 +54,7 @@ def search(
     validation_pairs: Annotated[
         int | None, typer.Option(min=1, help="Score on this many validation pairs; else on all, as HAT does.")
     ] = None,
-    finalists: Annotated[
-        int, typer.Option(min=1, help="Best candidates to measure on the device in the end.")
-    ] = 5,
+    finalists: Annotated[int, typer.Option(min=1, help="Best candidates to measure on the device in the end.")] = 5,
     measure: Annotated[bool, typer.Option("--measure/--no-measure", help="Measure the finalists.")] = True,
     rounds: Annotated[int, typer.Option(min=2, help="Rounds of that measurement.")] = 15,
     seed: SeedOption = 0,

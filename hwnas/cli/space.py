@@ -81,9 +81,7 @@ def sample(
     space: Annotated[str, typer.Argument(help="A shipped space or a YAML file.")],
     number: Annotated[int, typer.Option("--count", min=1, help="How many.")] = 1,
     seed: SeedOption = 0,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Write the (first) candidate to this YAML file.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write the (first) candidate to this YAML file.")] = None,
     hat: Annotated[bool, typer.Option("--hat", help="Write HAT's own subtransformer YAML.")] = False,
     family: FamilyOption = None,
 ) -> None:

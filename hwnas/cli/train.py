@@ -13,18 +13,14 @@ from hwnas.cli.options import FamilyOption, JsonOption, SeedOption, SpaceOption,
 
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
-    app.command(epilog="Example: hwnas train --space g2p --data g2p --updates 5000 --out runs/supernet.pt")(
-        train
-    )
+    app.command(epilog="Example: hwnas train --space g2p --data g2p --updates 5000 --out runs/supernet.pt")(train)
 
 
 @guarded
 def train(
     space: SpaceOption,
     out: Annotated[Path, typer.Option("--out", help="Checkpoint; also what a later run resumes from.")],
-    updates: Annotated[
-        int, typer.Option(min=1, help="Training steps, one random SubTransformer each.")
-    ] = 5000,
+    updates: Annotated[int, typer.Option(min=1, help="Training steps, one random SubTransformer each.")] = 5000,
     data: Annotated[str, typer.Option("--data", help="g2p, or a folder made by hwnas data.")] = "g2p",
     batch: Annotated[int, typer.Option(min=1, help="Pairs a step.")] = 64,
     lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 1.5e-3,
@@ -38,9 +34,7 @@ def train(
     distil: Annotated[
         bool, typer.Option("--distil", help="In-place distillation from the largest; with --sandwich.")
     ] = False,
-    threads: Annotated[
-        int, typer.Option(min=1, help="Threads; a resumed run needs the same to be identical.")
-    ] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Threads; a resumed run needs the same to be identical.")] = 1,
     checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 200,
     seed: SeedOption = 0,
     family: FamilyOption = None,
@@ -75,9 +69,7 @@ def train(
             task,
             settings,
             out,
-            lambda p: bar.update(
-                p.update, p.updates, f"loss {p.loss:.3f}, {p.tokens_per_s / 1000:.1f} k tokens/s"
-            ),
+            lambda p: bar.update(p.update, p.updates, f"loss {p.loss:.3f}, {p.tokens_per_s / 1000:.1f} k tokens/s"),
         )
     emit(
         {"checkpoint": str(out), "updates": updates, "loss": result.loss},

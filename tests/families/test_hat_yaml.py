@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from hwnas.errors import SpaceError
 from hwnas.families.seq2seq.hat_yaml import (
+    hat_document,
     read_candidate,
     read_stand_alone,
     space_of_hat_yaml,
-    write_hat_yaml,
 )
 from hwnas.spaces import load_space
 from hwnas.workload import Workload
@@ -57,7 +57,7 @@ def test_hats_file_is_read_and_inert_layers_are_ignored(tmp_path):
 def test_what_is_written_for_hat_is_read_back(tmp_path_factory, seed):
     path = tmp_path_factory.getbasetemp() / "written.yml"
     candidate = SPACE.sample(random.Random(seed))
-    write_hat_yaml(candidate, path)
+    path.write_text(hat_document(candidate))
     assert read_candidate(path, SPACE) == candidate
     document = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert len(document["decoder-ffn-embed-dim-all-subtransformer"]) == candidate["decoder_layers"]

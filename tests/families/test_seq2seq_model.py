@@ -80,9 +80,7 @@ def test_products_counted_are_the_products_done():
         model(source, target)
     embed, decoder, qkv = candidate["encoder_embed"], candidate["decoder_embed"], SPACE.fixed["qkv"]
     layers, decoders = candidate["encoder_layers"], candidate["decoder_layers"]
-    elementwise = (
-        5 * embed + 4 * decoder + layers * 5 * (qkv + 2 * embed) + decoders * 4 * (2 * qkv + 3 * decoder)
-    )
+    elementwise = 5 * embed + 4 * decoder + layers * 5 * (qkv + 2 * embed) + decoders * 4 * (2 * qkv + 3 * decoder)
     output = 4 * decoder * VOCABULARIES.target
     products = count(candidate, qkv, workload, "hat").macs - elementwise + output
     assert counter.get_total_flops() == 2 * products

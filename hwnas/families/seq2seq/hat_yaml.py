@@ -61,8 +61,8 @@ def space_of_hat_yaml(path: Path, workload: Workload, qkv: int = HAT_QKV) -> Sea
     return read_stand_alone(path, workload, qkv)[0]
 
 
-def write_hat_yaml(candidate: Candidate, path: Path) -> None:
-    """Write HAT's own YAML, its lists as long as the candidate is deep."""
+def hat_document(candidate: Candidate) -> str:
+    """HAT's own YAML of a candidate, its lists as long as the candidate is deep."""
     codes = {attended: code for code, attended in _ATTENDED.items()}
     lines = [f"{key}: {candidate[name]}" for key, name in _SCALARS.items()]
     for key, name in _LISTS.items():
@@ -74,7 +74,7 @@ def write_hat_yaml(candidate: Candidate, path: Path) -> None:
                 raise SpaceError(f"decoder_attended = {beyond[0]}: HAT's files know 1, 2 and 3 only")
             values = [codes[value] for value in values]
         lines.append(f"{key}: {values}")
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return "\n".join(lines) + "\n"
 
 
 def _named(path: Path, exc: SpaceError) -> SpaceError:
@@ -100,9 +100,7 @@ def _values(document: Mapping[str, Any]) -> dict[str, int]:
     if not any(key in _SCALARS or key in _LISTS for key in document):
         return {str(key): _whole(str(key), value) for key, value in document.items()}
     known = {*_SCALARS, *_LISTS}
-    unknown = sorted(
-        str(key) for key in document if str(key).endswith("-subtransformer") and key not in known
-    )
+    unknown = sorted(str(key) for key in document if str(key).endswith("-subtransformer") and key not in known)
     if unknown:
         raise SpaceError(f"{unknown[0]!r} is not a key of a HAT SubTransformer")
     missing = [key for key in (*_SCALARS, *_LISTS) if key not in document]
