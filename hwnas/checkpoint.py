@@ -68,9 +68,7 @@ class Checkpoint:
             raise CheckpointError(f"{path} is damaged or not a checkpoint; remove it to start anew") from exc
         if not isinstance(payload, dict) or payload.get("schema") != SCHEMA:
             found = payload.get("schema") if isinstance(payload, dict) else None
-            raise CheckpointError(
-                f"{path} has checkpoint schema {found!r}, not {SCHEMA}; remove it to start anew"
-            )
+            raise CheckpointError(f"{path} has checkpoint schema {found!r}, not {SCHEMA}; remove it to start anew")
         try:
             return cls(
                 payload["identity"], payload["update"], payload["model"], payload["optimizer"],

@@ -44,9 +44,7 @@ class Decodable(Protocol):
         """Caches of no past tokens, each tensor with ``rows`` first."""
         ...
 
-    def step(
-        self, tokens: Tensor, position: Tensor, memory: Any, caches: Caches, beam: int
-    ) -> tuple[Tensor, Caches]:
+    def step(self, tokens: Tensor, position: Tensor, memory: Any, caches: Caches, beam: int) -> tuple[Tensor, Caches]:
         """``tokens`` (batch * beam,) at ``position`` (1,) -> logits (rows, vocabulary), grown caches."""
         ...
 
@@ -111,9 +109,7 @@ def _greedy(model: Decodable, source: Tensor, most: Tensor) -> list[Ids]:
         if not unfinished.any():
             break
     lengths = _lengths(torch.stack(chosen, dim=1), most)
-    return [
-        tuple(row[:length]) for row, length in zip(torch.stack(chosen, dim=1).tolist(), lengths, strict=True)
-    ]
+    return [tuple(row[:length]) for row, length in zip(torch.stack(chosen, dim=1).tolist(), lengths, strict=True)]
 
 
 def _lengths(chosen: Tensor, most: Tensor) -> list[int]:
@@ -123,9 +119,7 @@ def _lengths(chosen: Tensor, most: Tensor) -> list[int]:
     return cast("list[int]", torch.minimum(first, most).tolist())
 
 
-def _beam_search(
-    model: Decodable, source: Tensor, beam: int, most: Sequence[int], length_penalty: float
-) -> list[Ids]:
+def _beam_search(model: Decodable, source: Tensor, beam: int, most: Sequence[int], length_penalty: float) -> list[Ids]:
     batch = source.size(0)
     memory, caches = model.encode(source), model.empty_caches(batch * beam)
     scores = torch.full((batch, beam), -torch.inf)

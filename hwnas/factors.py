@@ -49,9 +49,7 @@ def compile_factors(
         try:
             cell = sorted((space.index[name], index) for name, index in term.when.items())
         except KeyError as exc:
-            raise SpaceError(
-                f"a term of {term.operator} looks at {exc}, no choice of space {space.name!r}"
-            ) from None
+            raise SpaceError(f"a term of {term.operator} looks at {exc}, no choice of space {space.name!r}") from None
         choices = tuple(position for position, _ in cell)
         if choices not in tables:
             tables[choices] = np.zeros([sizes[position] for position in choices])

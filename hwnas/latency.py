@@ -22,16 +22,12 @@ def operators_of(space: SearchSpace, family: Family, workload: Workload) -> tupl
     return tuple(sorted({term.operator for term in family.terms(space, workload)}))
 
 
-def decompose(
-    space: SearchSpace, family: Family, workload: Workload, candidate: Candidate
-) -> dict[OperatorSpec, int]:
+def decompose(space: SearchSpace, family: Family, workload: Workload, candidate: Candidate) -> dict[OperatorSpec, int]:
     """How often a candidate pays each operator for one ``workload``."""
     return decompose_terms(space, family.terms(space, workload), candidate)
 
 
-def decompose_terms(
-    space: SearchSpace, terms: tuple[Term, ...], candidate: Candidate
-) -> dict[OperatorSpec, int]:
+def decompose_terms(space: SearchSpace, terms: tuple[Term, ...], candidate: Candidate) -> dict[OperatorSpec, int]:
     """As :func:`decompose`, for terms already at hand."""
     gene = space.encode(candidate)
     paid: Counter[OperatorSpec] = Counter()
@@ -68,9 +64,7 @@ class TableLatency:
         self.terms = family.terms(space, self.workload)
         _refuse_missing(lut, space, self.terms)
         self.constant_ms = self.calibration.constant_ms
-        self.factors: tuple[Factor, ...] = compile_factors(
-            space, self.terms, self.calibration.contribution_ms
-        )
+        self.factors: tuple[Factor, ...] = compile_factors(space, self.terms, self.calibration.contribution_ms)
         self._sum = GatherSum(space, self.factors, self.constant_ms)
 
     @classmethod
@@ -116,6 +110,5 @@ def _refuse_missing(lut: LatencyLut, space: SearchSpace, terms: tuple[Term, ...]
         some = ", ".join(str(operator) for operator in missing[:3])
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise MissingOperatorError(
-            f"the table of {lut.target} lacks {some}{more};"
-            f" `hwnas profile --space {space.name}` measures them"
+            f"the table of {lut.target} lacks {some}{more}; `hwnas profile --space {space.name}` measures them"
         )

@@ -109,8 +109,7 @@ class CandidateLimits:
     def _refuse(self, what: str, infeasible: bool, ends: str) -> None:
         if infeasible:
             raise InfeasibleError(
-                f"no candidate of space {self.space.name!r} meets {self.describe()}:"
-                f" {what} is out of reach, {ends}"
+                f"no candidate of space {self.space.name!r} meets {self.describe()}: {what} is out of reach, {ends}"
             )
 
 

@@ -24,9 +24,7 @@ class SuperTransformer(nn.Module):
     it scaled by its width (HAT, ``calc_dropout``).
     """
 
-    def __init__(
-        self, family: Family, space: SearchSpace, vocabularies: Vocabularies, *, dropout: float = 0.0
-    ) -> None:
+    def __init__(self, family: Family, space: SearchSpace, vocabularies: Vocabularies, *, dropout: float = 0.0) -> None:
         """Initialised by torch's generator: seed it for a reproducible start."""
         super().__init__()
         self.family, self.space, self.vocabularies = family, space, vocabularies
@@ -34,9 +32,7 @@ class SuperTransformer(nn.Module):
         self.largest = family.model(space, space.extreme(-1), vocabularies)
         self._shared = dict(self.largest.named_parameters(remove_duplicate=False))
         self._shared_buffers = dict(self.largest.named_buffers(remove_duplicate=False))
-        self._widths = {
-            name: module.width for name, module in self.largest.named_modules() if _elastic(module)
-        }
+        self._widths = {name: module.width for name, module in self.largest.named_modules() if _elastic(module)}
         self._skeletons: OrderedDict[Candidate, nn.Module] = OrderedDict()
         self._views: dict[tuple[int, torch.Size], nn.Parameter] = {}
 

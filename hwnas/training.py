@@ -225,9 +225,7 @@ def _finite(loss: torch.Tensor, update: int) -> float:
     return value
 
 
-def _new_supernet(
-    space: SearchSpace, family: Family, task: Task, settings: TrainingSettings
-) -> SuperTransformer:
+def _new_supernet(space: SearchSpace, family: Family, task: Task, settings: TrainingSettings) -> SuperTransformer:
     with _seeded(settings.seed):
         return SuperTransformer(family, space, _vocabularies(task), dropout=settings.dropout)
 

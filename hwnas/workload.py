@@ -35,9 +35,7 @@ class Workload:
             value = getattr(self, field.name)
             least = 0 if field.name == "cache" else 1
             if type(value) is not int or value < least:
-                raise WorkloadError(
-                    f"workload: {field.name} is {value!r}; it must be a whole number >= {least}"
-                )
+                raise WorkloadError(f"workload: {field.name} is {value!r}; it must be a whole number >= {least}")
         if self.cache >= self.target_tokens:
             raise WorkloadError(
                 f"workload: cache is {self.cache}, but {self.target_tokens} target tokens"

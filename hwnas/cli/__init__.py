@@ -1,51 +1,5 @@
-"""The command line: ``hwnas devices | space | data | train | profile | lut | predict | search | export | run | demo``.
+"""The ``hwnas`` command."""
 
-Results go to stdout (``--json`` for machines), progress and log to stderr. Exit codes: 0 done,
-1 our error in one line (``--debug`` for the traceback), 2 usage, 130 interrupted.
-"""
+from hwnas.cli.main import app, main
 
-from __future__ import annotations
-
-import typer
-
-from hwnas.cli import data, demo, devices, export, lut, predict, profile, run, search, space, train
-from hwnas.cli.console import set_debug
-
-app = typer.Typer(
-    name="hwnas",
-    help="Measure what a Transformer's operators cost on your device, search under a latency limit, ship the winner.",
-    epilog="Start with: hwnas demo",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-app.add_typer(devices.app, name="devices")
-app.add_typer(space.app, name="space")
-app.add_typer(data.app, name="data")
-app.add_typer(lut.app, name="lut")
-train.register(app)
-profile.register(app)
-predict.register(app)
-search.register(app)
-export.register(app)
-run.register(app)
-demo.register(app)
-
-
-@app.callback()
-def _options(
-    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
-    version: bool = typer.Option(False, "--version", help="Print the version and leave."),
-) -> None:
-    set_debug(debug)
-    if version:
-        from hwnas import __version__
-
-        typer.echo(__version__)
-        raise typer.Exit
-
-
-def main() -> None:
-    """Entry point of the ``hwnas`` command."""
-    app()
+__all__ = ["app", "main"]

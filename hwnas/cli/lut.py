@@ -9,13 +9,20 @@ import typer
 
 from hwnas.cli.console import emit, guarded, progress_bar, table
 from hwnas.cli.options import (
+    BatchOption,
+    BeamOption,
     CacheOption,
+    CacheTokensOption,
     DevicesOption,
     FamilyOption,
     JsonOption,
     SeedOption,
+    SourceTokensOption,
+    TargetTokensOption,
+    VocabularyOption,
     cache_folder,
     load,
+    workload_of,
 )
 
 if TYPE_CHECKING:
@@ -73,6 +80,12 @@ def check(
     models: Annotated[int, typer.Option(min=2, help="Fresh whole models, none used for calibration.")] = 50,
     calibration: Annotated[int, typer.Option(min=3, help="Whole models to calibrate on.")] = 10,
     rounds: Annotated[int, typer.Option(min=2, help="Rounds over everything.")] = 20,
+    batch: BatchOption = None,
+    beam: BeamOption = None,
+    source_tokens: SourceTokensOption = None,
+    target_tokens: TargetTokensOption = None,
+    vocabulary: VocabularyOption = None,
+    cache_tokens: CacheTokensOption = None,
     seed: SeedOption = 1,
     devices: DevicesOption = None,
     cache: CacheOption = None,
@@ -90,14 +103,23 @@ def check(
     from profiler import load_devices
 
     loaded, kind = load(space, family)
+    workload = workload_of(
+        loaded.workload,
+        batch=batch,
+        beam=beam,
+        source_tokens=source_tokens,
+        target_tokens=target_tokens,
+        vocabulary=vocabulary,
+        cache=cache_tokens,
+    )
     older = None if against is None else LatencyLut.load(against)
     if older is not None:
-        TableLatency(loaded, kind, older)
+        TableLatency(loaded, kind, older, workload=workload)
     with progress_bar("exporting") as exporting, progress_bar("measuring") as measuring:
         content = profile_space(
             loaded,
             kind,
-            loaded.workload,
+            workload,
             load_devices(devices).get(device),
             out,
             Sampling(rounds=rounds, calibration=calibration, check=models, seed=seed),

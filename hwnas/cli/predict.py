@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 
 from hwnas.cli.console import emit, guarded, table
-from hwnas.cli.options import FamilyOption, JsonOption, load
+from hwnas.cli.options import (
+    BatchOption,
+    BeamOption,
+    CacheTokensOption,
+    FamilyOption,
+    JsonOption,
+    SourceTokensOption,
+    TargetTokensOption,
+    VocabularyOption,
+    load,
+    workload_of,
+)
 
 TableOption = Annotated[Path, typer.Option("--table", help="Latency table made by hwnas profile.")]
 
@@ -24,6 +35,12 @@ def predict(
     lut: TableOption,
     space: Annotated[str, typer.Option("--space", help="The search space they are from.")],
     explain: Annotated[bool, typer.Option("--explain", help="Show what each kind of operator costs.")] = False,
+    batch: BatchOption = None,
+    beam: BeamOption = None,
+    source_tokens: SourceTokensOption = None,
+    target_tokens: TargetTokensOption = None,
+    vocabulary: VocabularyOption = None,
+    cache_tokens: CacheTokensOption = None,
     family: FamilyOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -35,7 +52,16 @@ def predict(
 
     loaded, kind = load(space, family)
     table_file = LatencyLut.load(lut)
-    model = TableLatency(loaded, kind, table_file, workload=Workload.from_dict(table_file.workload))
+    workload = workload_of(
+        Workload.from_dict(table_file.workload),
+        batch=batch,
+        beam=beam,
+        source_tokens=source_tokens,
+        target_tokens=target_tokens,
+        vocabulary=vocabulary,
+        cache=cache_tokens,
+    )
+    model = TableLatency(loaded, kind, table_file, workload=workload)
     documents = []
     for path in candidates:
         candidate = read_candidate(path, loaded)

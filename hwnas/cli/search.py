@@ -9,14 +9,21 @@ import typer
 
 from hwnas.cli.console import emit, guarded, progress_bar, say, table
 from hwnas.cli.options import (
+    BatchOption,
+    BeamOption,
     CacheOption,
+    CacheTokensOption,
     DevicesOption,
     FamilyOption,
     JsonOption,
     SeedOption,
+    SourceTokensOption,
     SpaceOption,
+    TargetTokensOption,
+    VocabularyOption,
     cache_folder,
     load,
+    workload_of,
 )
 
 
@@ -57,6 +64,12 @@ def search(
     finalists: Annotated[int, typer.Option(min=1, help="Best candidates to measure on the device in the end.")] = 5,
     measure: Annotated[bool, typer.Option("--measure/--no-measure", help="Measure the finalists.")] = True,
     rounds: Annotated[int, typer.Option(min=2, help="Rounds of that measurement.")] = 15,
+    batch: BatchOption = None,
+    beam: BeamOption = None,
+    source_tokens: SourceTokensOption = None,
+    target_tokens: TargetTokensOption = None,
+    vocabulary: VocabularyOption = None,
+    cache_tokens: CacheTokensOption = None,
     seed: SeedOption = 0,
     devices: DevicesOption = None,
     cache: CacheOption = None,
@@ -79,7 +92,15 @@ def search(
         raise SearchError(f"--method {method!r} is unknown; known: evolution, random")
     loaded, kind = load(space, family)
     content = LatencyLut.load(lut)
-    workload = Workload.from_dict(content.workload)
+    workload = workload_of(
+        Workload.from_dict(content.workload),
+        batch=batch,
+        beam=beam,
+        source_tokens=source_tokens,
+        target_tokens=target_tokens,
+        vocabulary=vocabulary,
+        cache=cache_tokens,
+    )
     latency = TableLatency(loaded, kind, content, workload=workload)
     limits = CandidateLimits(
         loaded,
