@@ -33,17 +33,22 @@ run.register(app)
 demo.register(app)
 
 
-@app.callback()
-def _options(
-    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
-    version: bool = typer.Option(False, "--version", help="Print the version and leave."),
-) -> None:
-    set_debug(debug)
-    if version:
+def _show_version(asked: bool) -> None:
+    if asked:
         from hwnas import __version__
 
         typer.echo(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+    _version: bool = typer.Option(
+        False, "--version", is_eager=True, callback=_show_version, help="Print the version and leave."
+    ),
+) -> None:
+    set_debug(debug)
 
 
 def main() -> None:
