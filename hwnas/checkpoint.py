@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,9 +54,11 @@ class Checkpoint:
                 os.fsync(stream.fileno())
             partial.replace(path)
         except (OSError, RuntimeError) as exc:
-            partial.unlink(missing_ok=True)
             reason = _os_reason(exc)
             raise CheckpointError(f"checkpoint {path} cannot be written: {reason}") from exc
+        finally:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:

@@ -69,24 +69,16 @@ def guarded(command: Callable[_P, _R]) -> Callable[_P, _R]:
                 raise
             _fail(message, 1)
         except OSError as exc:
-            if exc.errno == errno.ENOSPC:
-                _fail(f"no space left on the device{_at(exc)}; free some and run the same command again", 1)
-            if exc.errno in (
-                errno.EACCES,
-                errno.EPERM,
-                errno.EROFS,
-                errno.EISDIR,
-                errno.ENOTDIR,
-                errno.ENOENT,
-            ):
-                _fail(f"{(exc.strerror or str(exc)).lower()}{_at(exc)}", 1)
-            raise
+            if exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                _fail(f"{_reason(exc)}; make room and run the same command again", 1)
+            _fail(_reason(exc), 1)
 
     return run
 
 
-def _at(exc: OSError) -> str:
-    return f": {exc.filename}" if exc.filename else ""
+def _reason(exc: OSError) -> str:
+    reason = (exc.strerror or str(exc) or type(exc).__name__).lower()
+    return f"{reason}: {exc.filename}" if exc.filename else reason
 
 
 def _fail(message: str, code: int) -> NoReturn:

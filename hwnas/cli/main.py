@@ -9,7 +9,7 @@ from __future__ import annotations
 import typer
 
 from hwnas.cli import data, demo, devices, export, lut, predict, profile, run, search, space, train
-from hwnas.cli.console import set_debug
+from hwnas.cli.console import guarded, set_debug
 
 app = typer.Typer(
     name="hwnas",
@@ -53,4 +53,4 @@ def _options(
 
 def main() -> None:
     """Entry point of the ``hwnas`` command."""
-    app()
+    guarded(app)()

@@ -56,9 +56,7 @@ def parse_space(document: Mapping[str, Any]) -> SearchSpace:
     try:
         parsed = _Document.model_validate(document)
     except ValidationError as exc:
-        first = exc.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise SpaceError(f"{where}: {first['msg']} (got {first['input']!r})") from exc
+        raise SpaceError(_first_error(exc)) from exc
     try:
         workload = Workload.from_dict(parsed.workload)
     except WorkloadError as exc:
@@ -67,6 +65,19 @@ def parse_space(document: Mapping[str, Any]) -> SearchSpace:
     return build_space(
         parsed.name, parsed.family, parsed.choices.model_dump(), parsed.fixed.model_dump(), workload
     )
+
+
+def _first_error(exc: ValidationError) -> str:
+    """What is wrong, in a line; an unknown key before what is missing because of it."""
+    error = min(exc.errors(), key=lambda error: error["type"] != "extra_forbidden")
+    where = ".".join(map(str, error["loc"]))
+    if error["type"] == "extra_forbidden":
+        parent = str(error["loc"][0]) if len(error["loc"]) > 1 else ""
+        model = {"choices": _Choices, "fixed": _Fixed}.get(parent, _Document)
+        return f"unknown key {where!r}; known there: {', '.join(model.model_fields)}"
+    if error["type"] == "missing":
+        return f"key {where!r} is missing"
+    return f"{where}: {error['msg']} (got {error['input']!r})"
 
 
 def build_space(
