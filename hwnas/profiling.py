@@ -21,6 +21,7 @@ from hwnas.latency import decompose, operators_of
 from hwnas.space import Candidate, SearchSpace
 from hwnas.workload import Workload
 from latency_luts import LatencyLut, OperatorSpec
+from latency_luts.errors import LutMismatchError
 from latency_luts.rows import DISPATCH
 from profiler import (
     Device,
@@ -29,6 +30,7 @@ from profiler import (
     PlanItem,
     Program,
     Stage,
+    Target,
     TimingSession,
     measure,
     open_session,
@@ -272,11 +274,27 @@ def run_plan(
 
     def show(seen: MeasureProgress) -> None:
         left = "" if seen.seconds_left is None else f"{seen.seconds_left:.0f} s left, "
-        where = f"round {seen.round + 1} of {seen.rounds}" if seen.phase == "measure" else "checking parity"
+        number = min(seen.round + 1, seen.rounds)
+        where = f"round {number} of {seen.rounds}" if seen.phase == "measure" else "checking parity"
         progress(seen.done, seen.total, f"{left}{where}")
 
     with Journal.open(journal, header) as opened_journal:
         measure([session], plan, opened_journal, show)
+
+
+def require_target(table: Target, device: Device) -> None:
+    """Refuse to mix a table's latencies with those of another device, or of the same one set up otherwise.
+
+    The runtime's version is known only to a session. Raises :class:`LutMismatchError`.
+    """
+    runtime = table.runtime.partition("-")[0]
+    there = (table.device, runtime, table.threads, table.clock)
+    here = (device.name, device.runtime, device.threads, device.effective_clock)
+    if there != here:
+        raise LutMismatchError(
+            f"the table is of {table}, but {device.name!r} is {device.runtime} with threads={device.threads}"
+            f" on the clock {device.effective_clock}; profile that device, or name the table's"
+        )
 
 
 def estimate_s(space: SearchSpace, family: Family, workload: Workload, sampling: Sampling) -> float:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from hwnas.candidates import write_candidate
+from hwnas.errors import SearchError
 from hwnas.families.base import Family
 from hwnas.files import write_json
 from hwnas.latency import TableLatency
@@ -185,6 +186,8 @@ def measure_finalists(
     plan = build_plan(space, family, workload, sampling, OnnxExporter(), cache, _quietly, operators=())
     with opened(device, cache) as session:
         target = session.target
+        if target != table.target:
+            raise SearchError(f"the table is of {table.target}, this is {target}; profile the space here first")
         subject = {"space": space.name, "fingerprint": space.fingerprint}
         run_plan(session, plan, journal, table.workload, subject, measuring)
     content = read_journal(journal)

@@ -52,6 +52,7 @@ def export(
     from hwnas.deploy.bundle import Promise
     from hwnas.deploy.export import export_bundle
     from hwnas.latency import TableLatency
+    from hwnas.profiling import require_target
     from hwnas.training import FinetuneSettings, finetune, load_supernet
     from hwnas.workload import Workload
     from latency_luts import LatencyLut
@@ -60,11 +61,12 @@ def export(
     loaded, kind = load(space, family)
     chosen = read_candidate(candidate, loaded)
     workload, predicted_ms = loaded.workload, None
+    target = load_devices(devices).get(device)
     if lut is not None:
         content = LatencyLut.load(lut)
+        require_target(content.target, target)
         workload = Workload.from_dict(content.workload)
         predicted_ms = TableLatency(loaded, kind, content, workload=workload).of(chosen)
-    target = load_devices(devices).get(device)
     task = load_task(data, say=say)
     model = load_supernet(supernet, loaded, kind, task).extract(chosen)
     if finetune_updates:

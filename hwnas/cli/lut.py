@@ -98,7 +98,7 @@ def check(
     near it cannot be told from a perfect table's.
     """
     from hwnas.latency import TableLatency
-    from hwnas.profiling import Sampling, profile_space
+    from hwnas.profiling import Sampling, profile_space, require_target
     from latency_luts import LatencyLut, check_report
     from profiler import load_devices
 
@@ -113,14 +113,16 @@ def check(
         cache=cache_tokens,
     )
     older = None if against is None else LatencyLut.load(against)
+    target = load_devices(devices).get(device)
     if older is not None:
+        require_target(older.target, target)
         TableLatency(loaded, kind, older, workload=workload)
     with progress_bar("exporting") as exporting, progress_bar("measuring") as measuring:
         content = profile_space(
             loaded,
             kind,
             workload,
-            load_devices(devices).get(device),
+            target,
             out,
             Sampling(rounds=rounds, calibration=calibration, check=models, seed=seed),
             cache=cache_folder(cache),

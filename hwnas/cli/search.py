@@ -81,6 +81,7 @@ def search(
     from hwnas.errors import SearchError
     from hwnas.latency import TableLatency
     from hwnas.limits import CandidateLimits
+    from hwnas.profiling import require_target
     from hwnas.search.evolution import EvolutionSettings
     from hwnas.searching import SearchRequest, search_and_measure
     from hwnas.training import load_supernet
@@ -113,6 +114,8 @@ def search(
     )
     limits.check()
     device = load_devices(devices).get(content.target.device) if measure else None
+    if device is not None:
+        require_target(content.target, device)
     task = load_task(data, say=say)
     settings = EvolutionSettings(population, parents, mutants, crossovers, iterations, mutation_probability)
     request = SearchRequest(
