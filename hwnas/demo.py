@@ -160,7 +160,8 @@ def run_demo(
     with step("exporting and proving") as shown:
         manifest = export_bundle(
             space, family, best.candidate, model, task, workload, device,
-            Promise(limit_ms, best.predicted_ms), out / "bundle", cache=cache, say=say, measuring=shown.update,
+            Promise(limit_ms, best.predicted_ms, str(table.target)), out / "bundle",
+            cache=cache, say=say, measuring=shown.update,
         )  # fmt: skip
     report: dict[str, object] = {
         "device": device.name,

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside their place, then moved to it."""
+"""Files that are whole or not there (written beside their place, then moved to it), and the cache folder."""
 
 from __future__ import annotations
 
@@ -21,3 +21,9 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, document: object) -> None:
     """Write ``document`` as JSON for people and programs, as :func:`write_text` does."""
     write_text(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def artifact_cache() -> Path:
+    """Where exported graphs are kept between runs, unless a folder is given."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "hwnas" / "artifacts"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from exporters import Artifact, Exporter
 from exporters.cache import export_cached
 from hwnas.families.base import Family, GraphStage, ModelGraphs, Vocabularies
-from hwnas.files import write_json
+from hwnas.files import artifact_cache, write_json
 from hwnas.latency import decompose, operators_of
 from hwnas.space import Candidate, SearchSpace
 from hwnas.workload import Workload
@@ -44,6 +44,10 @@ if TYPE_CHECKING:
     from exporters import GraphInputs
 
 Progress = Callable[[int, int, str], None]
+
+
+def quietly(done: int, total: int, note: str) -> None:
+    """Progress that is shown to nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,11 +228,11 @@ def profile_space(
     workload: Workload,
     device: Device,
     out: Path,
-    sampling: Sampling,
+    sampling: Sampling | None = None,
     *,
-    cache: Path,
-    exporting: Progress,
-    measuring: Progress,
+    cache: Path | None = None,
+    exporting: Progress = quietly,
+    measuring: Progress = quietly,
 ) -> LatencyLut:
     """Measure every operator of ``space`` on ``device`` and write the calibrated table to ``out``.
 
@@ -238,6 +242,7 @@ def profile_space(
     """
     from exporters.onnx import OnnxExporter
 
+    sampling, cache = sampling or Sampling(), cache or artifact_cache()
     plan = build_plan(space, family, workload, sampling, OnnxExporter(), cache, exporting)
     journal_path = journal_of(out)
     with opened(device, cache) as session:

@@ -47,8 +47,11 @@ def export(
     json: JsonOption = False,
 ) -> None:
     """Export a candidate with the SuperTransformer's weights, compare it with PyTorch, measure it."""
+    from dataclasses import replace
+
     from hwnas.candidates import read_candidate
     from hwnas.data import load_task
+    from hwnas.data.task import require_vocabulary
     from hwnas.deploy.bundle import Promise
     from hwnas.deploy.export import export_bundle
     from hwnas.latency import TableLatency
@@ -60,14 +63,18 @@ def export(
 
     loaded, kind = load(space, family)
     chosen = read_candidate(candidate, loaded)
-    workload, predicted_ms = loaded.workload, None
+    promise = Promise(latency_ms)
     target = load_devices(devices).get(device)
     if lut is not None:
         content = LatencyLut.load(lut)
         require_target(content.target, target)
         workload = Workload.from_dict(content.workload)
-        predicted_ms = TableLatency(loaded, kind, content, workload=workload).of(chosen)
+        latency = TableLatency(loaded, kind, content, workload=workload)
+        promise = Promise(latency_ms, latency.of(chosen), str(content.target))
     task = load_task(data, say=say)
+    if lut is None:
+        workload = replace(loaded.workload, vocabulary=len(task.target_vocabulary))
+    require_vocabulary(workload, task)
     model = load_supernet(supernet, loaded, kind, task).extract(chosen)
     if finetune_updates:
         with progress_bar("fine-tuning") as bar:
@@ -81,7 +88,7 @@ def export(
             )
     with progress_bar("measuring") as bar:
         manifest = export_bundle(
-            loaded, kind, chosen, model, task, workload, target, Promise(latency_ms, predicted_ms), out,
+            loaded, kind, chosen, model, task, workload, target, promise, out,
             cache=cache_folder(cache), decoded=decoded, say=say, measuring=bar.update,
         )  # fmt: skip
     emit(manifest, json, lambda: describe(manifest, out))

@@ -60,9 +60,6 @@ def workload_of(default: Workload, **given: int | None) -> Workload:
 
 def cache_folder(given: Path | None) -> Path:
     """Where exported graphs are kept between runs."""
-    if given is not None:
-        return given
-    import os
+    from hwnas.files import artifact_cache
 
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "hwnas" / "artifacts"
+    return given if given is not None else artifact_cache()

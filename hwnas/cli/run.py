@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -25,18 +24,21 @@ def run(
     json: JsonOption = False,
 ) -> None:
     """Answer input with a bundle, as its own runner does."""
-    from hwnas.deploy.runner import BundleError
+    from hwnas.deploy.runner import BundleError, lines_of_stdin, note_on, shown
     from hwnas.deploy.verify import open_bundle
 
     model = open_bundle(bundle, threads)
     answers: list[dict[str, str | None]] = []
     refused = 0
-    for line in text or (line.rstrip("\n") for line in sys.stdin):
+    for line in text or lines_of_stdin():
         try:
             answer: str | None = model(line)
         except BundleError as exc:
-            say(f"hwnas: {line!r}: {exc}")
+            say(f"hwnas: {shown(line)}: {exc}")
             answer, refused = None, refused + 1
+        else:
+            if note := note_on(model, line):
+                say(f"hwnas: {note}")
         answers.append({"input": line, "output": answer})
         if not json and answer is not None:
             print(answer, flush=True)

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from hwnas.data.vocabulary import BOS, EOS, PAD, UNK
+from hwnas.errors import WorkloadError
+from hwnas.workload import Workload
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["BOS", "EOS", "PAD", "UNK", "Batch", "Pair", "Split", "Task", "Vocabulary"]
+__all__ = ["BOS", "EOS", "PAD", "UNK", "Batch", "Pair", "Split", "Task", "Vocabulary", "require_vocabulary"]
 
 Split = Literal["train", "valid", "test"]
 
@@ -70,3 +72,16 @@ class Task:
     references: Mapping[Split, Mapping[str, tuple[str, ...]]]
     metric: Literal["per_wer", "bleu"]
     fingerprint: str
+
+
+def require_vocabulary(workload: Workload, task: Task) -> None:
+    """Raises :class:`WorkloadError` unless ``workload`` has as many output symbols as ``task``.
+
+    A latency for another number of symbols is not this model's latency.
+    """
+    symbols = len(task.target_vocabulary)
+    if workload.vocabulary != symbols:
+        raise WorkloadError(
+            f"the workload has {workload.vocabulary} output symbols, task {task.name!r} has {symbols};"
+            f" profile with --vocabulary {symbols}"
+        )

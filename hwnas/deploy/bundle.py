@@ -29,15 +29,38 @@ if TYPE_CHECKING:
     from torch import nn
 
 SCHEMA = 1
-RUNNER = "hwnas_run.py"
+MANIFEST, RUNNER, JOURNAL = "manifest.json", "hwnas_run.py", "measured.journal.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """What the search promised: limit and prediction in ms on ``target``; ``None`` where nothing was asked."""
+    """What the search promised: limit and prediction in ms; ``None`` where nothing was asked.
 
-    limit_ms: float | None
-    predicted_ms: float | None
+    ``predicted_for`` is the target whose table the prediction is from.
+    """
+
+    limit_ms: float | None = None
+    predicted_ms: float | None = None
+    predicted_for: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a bundle is of: the candidate, what is asked of it, and how it is decoded.
+
+    The runner searches with ``workload.beam`` hypotheses (1: greedy), as hwnas.decoding does.
+    """
+
+    space: SearchSpace
+    candidate: Candidate
+    workload: Workload
+    task: Task
+    stages: tuple[GraphStage, ...]
+    artifacts: Mapping[str, Artifact]
+    max_tokens: MaxTokens
+    threads: int
+    promise: Promise
+    length_penalty: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,47 +101,44 @@ def write_support(task: Task, folder: Path) -> None:
 
 
 def write_manifest(
-    folder: Path,
-    *,
-    space: SearchSpace,
-    candidate: Candidate,
-    workload: Workload,
-    task: Task,
-    stages: tuple[GraphStage, ...],
-    max_tokens: MaxTokens,
-    threads: int,
-    promise: Promise,
-    proof: Proof | None,
-    quality: Mapping[str, object] | None,
+    folder: Path, subject: Subject, *, proof: Proof | None = None, quality: Mapping[str, object] | None = None
 ) -> dict[str, object]:
     """Write ``manifest.json`` over every other file of ``folder``, and return it."""
     files = {
         path.name: {"sha256": sha256_of(path), "size_bytes": path.stat().st_size}
         for path in sorted(folder.iterdir())
-        if path.name != "manifest.json"
+        if path.name != MANIFEST
     }
     versions = {name: _version(name) for name in ("torch", "onnx", "onnxruntime", "numpy")}
+    space, task, promise = subject.space, subject.task, subject.promise
     manifest: dict[str, object] = {
         "schema": SCHEMA,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "family": space.family,
         "space": {"name": space.name, "fingerprint": space.fingerprint},
-        "architecture": candidate.as_dict(),
-        "task": {"name": task.name, "fingerprint": task.fingerprint},
-        "workload": workload.as_dict(),
-        "stages": [asdict(stage) for stage in stages],
-        "max_tokens": asdict(max_tokens),
-        "threads": threads,
+        "architecture": subject.candidate.as_dict(),
+        "task": {"name": task.name, "fingerprint": task.fingerprint, "metric": task.metric},
+        "workload": subject.workload.as_dict(),
+        "stages": [asdict(stage) for stage in subject.stages],
+        "graphs": {
+            name: {
+                "inputs": [asdict(tensor) for tensor in artifact.inputs],
+                "outputs": [asdict(tensor) for tensor in artifact.outputs],
+            }
+            for name, artifact in subject.artifacts.items()
+        },
+        "decoding": {"beam": subject.workload.beam, "length_penalty": subject.length_penalty},
+        "max_tokens": asdict(subject.max_tokens),
+        "threads": subject.threads,
         "limit_ms": promise.limit_ms,
         "predicted_ms": promise.predicted_ms,
+        "predicted_for": promise.predicted_for,
         "proof": None if proof is None else asdict(proof),
         "quality": quality,
         "versions": {"hwnas": __version__, "python": platform.python_version(), **versions},
         "files": files,
     }
-    (folder / "manifest.json").write_text(
-        json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return manifest
 
 
@@ -133,22 +153,38 @@ def _version(package: str) -> str | None:
 def replacing(out: Path) -> Iterator[Path]:
     """A fresh folder that takes the place of ``out`` if the block succeeds, and vanishes if not.
 
-    Raises :class:`DeployError` if ``out`` exists and is no bundle: it is not ours to replace.
+    What an export killed outright left beside ``out`` is cleared, and an old bundle it had put
+    aside comes back. Raises :class:`DeployError` if ``out`` exists and is no bundle, or has files
+    in it that are not the bundle's: they are not ours to replace.
     """
-    if out.exists() and not (out / "manifest.json").is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise DeployError(f"{out} exists and is no bundle; choose another --out")
-    partial = out.with_name(out.name + ".partial")
+    partial, previous = (out.with_name(f".{out.name}.{what}") for what in ("partial", "previous"))
+    if previous.is_dir() and not out.exists():
+        previous.rename(out)
+    _refuse_what_is_no_bundle(out)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         yield partial
         if out.exists():
-            previous = out.with_name(out.name + ".previous")
             shutil.rmtree(previous, ignore_errors=True)
             out.rename(previous)
-            partial.rename(out)
-            shutil.rmtree(previous)
-        else:
-            partial.rename(out)
+        partial.rename(out)
     finally:
+        if previous.is_dir() and not out.exists():
+            previous.rename(out)
         shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(previous, ignore_errors=True)
+
+
+def _refuse_what_is_no_bundle(out: Path) -> None:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out / MANIFEST).is_file() or not (out / RUNNER).is_file():
+        raise DeployError(f"{out} exists and is no bundle; choose another --out")
+    try:
+        files = set(json.loads((out / MANIFEST).read_text(encoding="utf-8"))["files"])
+    except (ValueError, KeyError, TypeError) as exc:
+        raise DeployError(f"{out / MANIFEST} is damaged; remove {out}, or choose another --out") from exc
+    others = sorted({path.name for path in out.iterdir()} - files - {MANIFEST, "__pycache__"})
+    if others:
+        raise DeployError(f"{out} holds {others[0]!r}, which is not of the bundle; move it, or choose another --out")

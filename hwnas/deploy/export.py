@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hwnas.data.task import Task
-from hwnas.deploy.bundle import Promise, Proof, replacing, write_graphs, write_manifest, write_support
-from hwnas.deploy.verify import compare_decoding, open_bundle
+from hwnas.data.task import Task, require_vocabulary
+from hwnas.deploy.bundle import (
+    JOURNAL,
+    Promise,
+    Proof,
+    Subject,
+    replacing,
+    write_graphs,
+    write_manifest,
+    write_support,
+)
+from hwnas.deploy.verify import DecodingReport, compare_decoding, open_bundle
 from hwnas.errors import DeployError
 from hwnas.families.base import Family
-from hwnas.profiling import Progress, opened, program_of, run_plan
+from hwnas.files import artifact_cache
+from hwnas.profiling import Progress, opened, program_of, quietly, run_plan
 from hwnas.space import Candidate, SearchSpace
 from hwnas.workload import Workload
 from profiler import Device, Plan, PlanItem, read_journal
@@ -19,6 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import nn
+
+    from hwnas.decoding import MaxTokens
+    from hwnas.deploy.runner import Bundle
 
 ROUNDS = 20
 
@@ -34,44 +48,39 @@ def export_bundle(
     promise: Promise,
     out: Path,
     *,
-    cache: Path,
+    cache: Path | None = None,
     decoded: int = 500,
     with_quality: bool = True,
-    say: Callable[[str], None],
-    measuring: Progress,
+    say: Callable[[str], None] = lambda message: None,
+    measuring: Progress = quietly,
 ) -> dict[str, object]:
     """Write the bundle of ``model`` to ``out`` and return its manifest.
 
     Every graph is compared with PyTorch on ``device``, the first ``decoded`` test inputs are
-    decoded by the bundle's runner and by PyTorch, and the whole decoding loop is timed on
-    ``device`` for ``workload``. Raises :class:`profiler.errors.ParityError` or
-    :class:`DeployError` if either comparison fails: nothing is left at ``out`` then.
+    decoded by the bundle's runner and by PyTorch (with ``workload.beam`` hypotheses; 1 is greedy),
+    and the whole decoding loop is timed on ``device`` for ``workload``; the raw samples go with the
+    bundle. Raises :class:`profiler.errors.ParityError` or :class:`DeployError` if either comparison
+    fails, :class:`WorkloadError` if ``workload`` has another number of output symbols than the
+    model. After any failure ``out`` is what it was before.
     """
-    from hwnas.decoding import MaxTokens
-    from hwnas.evaluation import quality_of
-
-    max_tokens = MaxTokens()
+    require_vocabulary(workload, task)
+    max_tokens = _max_tokens(model)
     with replacing(out) as folder:
         say("exporting")
         stages, artifacts = write_graphs(family, model, workload, folder)
         write_support(task, folder)
-        program = program_of(stages, artifacts)
-        facts = {
-            "space": space, "candidate": candidate, "workload": workload, "task": task, "stages": stages,
-            "max_tokens": max_tokens, "threads": device.threads, "promise": promise,
-        }  # fmt: skip
-        write_manifest(folder, **facts, proof=None, quality=None)  # type: ignore[arg-type]
+        subject = Subject(space, candidate, workload, task, stages, artifacts, max_tokens, device.threads, promise)
+        write_manifest(folder, subject)
         say(f"measuring on {device.name}")
-        journal = out.with_name(out.name + ".journal.jsonl")
-        journal.unlink(missing_ok=True)
+        program = program_of(stages, artifacts)
         item = PlanItem(candidate.key, "model", program, {"role": "bundle", "candidate": candidate.as_dict()})
         plan = Plan((item,), rounds=ROUNDS, samples=5, min_sample_ms=10.0, seed=0)
-        with opened(device, cache) as session:
+        with opened(device, cache or artifact_cache()) as session:
             target = session.target
             environment = session.facts()
-            subject = {"space": space.name, "fingerprint": space.fingerprint}
-            run_plan(session, plan, journal, workload.as_dict(), subject, measuring)
-        content = read_journal(journal)
+            about = {"space": space.name, "fingerprint": space.fingerprint}
+            run_plan(session, plan, folder / JOURNAL, workload.as_dict(), about, measuring)
+        content = read_journal(folder / JOURNAL)
         measurement = content.measurements[str(target), candidate.key]
         parity = {
             name: {
@@ -80,19 +89,12 @@ def export_bundle(
             }
             for name, artifact in artifacts.items()
         }
-        sources = list(task.references["test"])[:decoded]
-        say(f"decoding {len(sources)} test inputs with the bundle and with PyTorch")
         worst = max(entry["max_abs_error"] for entry in parity.values())
-        decoding = compare_decoding(open_bundle(folder), model, task, sources, max_tokens, worst)
-        if decoding.different:
-            raise DeployError(
-                f"the bundle decodes {decoding.different} of {decoding.inputs} inputs otherwise than PyTorch,"
-                f" e.g. {'; '.join(decoding.examples)}; it is not written"
-            )
+        decoding = _decoded_alike(open_bundle(folder), model, task, decoded, worst, say)
         quality = None
         if with_quality:
             say("scoring the test split")
-            quality = quality_of(model, family, task, "test")
+            quality = _quality(model, family, task, workload.beam)
         proof = Proof(
             target=str(target),
             clock=target.clock,
@@ -104,4 +106,34 @@ def export_bundle(
             decoding=decoding,
             environment=environment,
         )
-        return write_manifest(folder, **facts, proof=proof, quality=quality)  # type: ignore[arg-type]
+        return write_manifest(folder, subject, proof=proof, quality=quality)
+
+
+def _decoded_alike(
+    bundle: Bundle, model: nn.Module, task: Task, number: int, parity_error: float, say: Callable[[str], None]
+) -> DecodingReport:
+    sources = [text for text in task.references["test"] if bundle.takes(bundle.source.encode(text))][:number]
+    say(f"decoding {len(sources)} test inputs with the bundle and with PyTorch")
+    report = compare_decoding(bundle, model, task, sources, parity_error)
+    if report.different:
+        raise DeployError(
+            f"the bundle decodes {report.different} of {report.inputs} inputs otherwise than PyTorch,"
+            f" e.g. {'; '.join(report.examples)}; it is not written"
+        )
+    return report
+
+
+def _quality(model: nn.Module, family: Family, task: Task, beam: int) -> dict[str, object]:
+    """The task's metric on the whole test split, by PyTorch, decoded as the bundle does."""
+    from hwnas.evaluation import quality_of
+
+    measured = quality_of(model, family, task, "test", beam=beam)
+    return {**measured, "split": "test", "decoder": "greedy" if beam == 1 else f"beam of {beam}", "by": "PyTorch"}
+
+
+def _max_tokens(model: nn.Module) -> MaxTokens:
+    """The usual limit, or the number of positions a model has if it is less."""
+    from hwnas.decoding import MaxTokens
+
+    usual = MaxTokens()
+    return replace(usual, limit=min(usual.limit, getattr(model, "positions", usual.limit)))

@@ -8,8 +8,9 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,129 +22,263 @@ try:
 except ImportError:  # inside hwnas
     from hwnas.data.vocabulary import BOS, EOS, SymbolVocabulary, VocabularyError, vocabulary_from_dict
 
+SCHEMA = 1
+
+Ids = tuple[int, ...]
+Ranking = list[tuple[Ids, float]]
+"""The best extensions of one step of a beam search, best first, with their log-probabilities."""
+
+Step = Callable[[Sequence[int], int, Sequence[int]], Any]
+"""(token of each row, position, row of the last step each row goes on from) -> logits (rows, vocabulary)."""
+
 
 class BundleError(Exception):
     """The bundle cannot be used, or the input cannot be answered; the message says why."""
 
 
+def greedy(step: Step, most: int) -> Ids:
+    """The likeliest next token (the first of equals), one after another, up to and with EOS."""
+    ids: list[int] = []
+    token = BOS
+    for position in range(most):
+        token = int(np.argmax(step([token], position, [0])[0]))
+        ids.append(token)
+        if token == EOS:
+            break
+    return tuple(ids)
+
+
+def beam_search(
+    step: Step, beam: int, most: int, length_penalty: float = 1.0, trace: list[Ranking] | None = None
+) -> Ids:
+    """The answer of the highest sum of log-probabilities divided by ``length ** length_penalty``.
+
+    Length counts EOS. The ``beam`` best unfinished hypotheses are kept (of equals the first row, then
+    the first token); the search ends when ``beam`` have ended, or at ``most`` tokens. The same search
+    as hwnas.decoding's. ``trace`` is given every step's ranking.
+    """
+    scores = np.full(beam, -np.inf, dtype=np.float32)
+    scores[0] = 0  # all rows begin alike: only one of them may be extended
+    tokens, parents = [BOS] * beam, list(range(beam))
+    prefixes: list[Ids] = [()] * beam
+    ended: list[tuple[float, Ids]] = []
+    for position in range(most):
+        length = position + 1
+        total = scores[:, None] + log_softmax(step(tokens, position, parents))
+        kept: list[tuple[float, int, int]] = []
+        ranking: Ranking = []
+        # Twice as many as needed, for at most one extension of each row ends it.
+        for rank, (value, row, token) in enumerate(_largest(total, 2 * beam)):
+            if value == -math.inf:
+                break
+            hypothesis = (*prefixes[row], token)
+            ranking.append((hypothesis, value))
+            if token == EOS or length == most:
+                if rank < beam:
+                    ended.append((value / length**length_penalty, hypothesis))
+            elif len(kept) < beam:
+                kept.append((value, row, token))
+        if trace is not None:
+            trace.append(ranking)
+        if len(ended) >= beam or length == most:
+            break
+        kept += [(-math.inf, 0, EOS)] * (beam - len(kept))
+        scores = np.array([value for value, _, _ in kept], dtype=np.float32)
+        parents, tokens = [row for _, row, _ in kept], [token for _, _, token in kept]
+        prefixes = [(*prefixes[row], token) for row, token in zip(parents, tokens, strict=True)]
+    return max(ended, key=lambda hypothesis: hypothesis[0])[1]
+
+
+def log_softmax(logits: Any) -> Any:
+    """Log-probabilities of logits, (rows, vocabulary)."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+
+def _largest(total: Any, count: int) -> list[tuple[float, int, int]]:
+    """Value, row and column of the ``count`` largest entries, largest first, equals in order of place."""
+    flat = total.ravel()
+    count = min(count, flat.size)
+    places = np.flatnonzero(flat >= np.partition(flat, -count)[-count])
+    places = places[np.argsort(-flat[places], kind="stable")][:count]
+    return [(float(flat[place]), *divmod(int(place), total.shape[1])) for place in places]
+
+
 class Bundle:
     """A deployed model: the graphs, how they are wired, and both vocabularies.
 
-    Raises BundleError if a file is missing or is not the one that was exported.
+    ``beam`` is the number of hypotheses it searches with; 1 is greedy. Raises BundleError if a
+    file is missing or is not the one that was exported.
     """
 
     def __init__(self, folder: Path, threads: int | None = None) -> None:
         self.folder = folder
         try:
-            self.manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-            vocabulary = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
+            self.manifest: dict[str, Any] = _read_json(folder / "manifest.json")
+            if self.manifest.get("schema") != SCHEMA:
+                schema = self.manifest.get("schema")
+                raise BundleError(f"{folder} has bundle schema {schema!r}; this runner reads schema {SCHEMA}")
+            _check_files(folder, self.manifest["files"])
+            vocabulary = _read_json(folder / "vocabulary.json")
             self.source = vocabulary_from_dict(vocabulary["source"])
             self.target = vocabulary_from_dict(vocabulary["target"])
+            self.beam = int(self.manifest["decoding"]["beam"])
+            self.length_penalty = float(self.manifest["decoding"]["length_penalty"])
+            self._most = {name: int(value) for name, value in self.manifest["max_tokens"].items()}
+            self._wire(self.manifest["stages"], self.manifest["graphs"])
+            threads = threads or int(self.manifest["threads"])
         except FileNotFoundError as exc:
             raise BundleError(f"{folder} is not a bundle: {Path(exc.filename).name} is missing") from None
-        except (ValueError, KeyError, VocabularyError) as exc:
-            raise BundleError(f"{folder} is damaged ({exc}); export it again") from None
-        if self.manifest.get("schema") != 1:
-            raise BundleError(
-                f"{folder} is of schema {self.manifest.get('schema')}; this runner reads schema 1"
-            )
-        for name, entry in self.manifest["files"].items():
-            path = folder / name
-            if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:
-                raise BundleError(
-                    f"{folder}: {name} is missing or is not the file that was exported; export it again"
-                )
-        self.beam: int = self.manifest["workload"]["beam"]
+        except OSError as exc:
+            raise BundleError(f"{folder} cannot be read: {exc.strerror}: {exc.filename}") from None
+        except (ValueError, KeyError, TypeError, AttributeError, VocabularyError) as exc:
+            raise BundleError(f"{folder} is damaged ({exc!r}); export it again") from None
         options = ort.SessionOptions()
-        options.intra_op_num_threads = threads or self.manifest["threads"]
+        options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        encoder, decoder = self.manifest["stages"]
-        self.stage = decoder
-        self.encoder_name: str = encoder["graph"]
-        self.encoder = self._session(encoder["graph"], options)
-        self.decoder = self._session(decoder["graph"], options)
-        self.memory_names = [output.name for output in self.encoder.get_outputs()]
-        self.step_names = [output.name for output in self.decoder.get_outputs()]
+        self._encoder, self._decoder = (
+            ort.InferenceSession(str(folder / f"{graph}.onnx"), options, ["CPUExecutionProvider"])
+            for graph in self._graphs
+        )
 
-    def _session(self, graph: str, options: ort.SessionOptions) -> ort.InferenceSession:
-        return ort.InferenceSession(str(self.folder / f"{graph}.onnx"), options, ["CPUExecutionProvider"])
+    def _wire(self, stages: Sequence[Any], graphs: Mapping[str, Any]) -> None:
+        """Which input is fed by what: all names come from the manifest."""
+        if len(stages) != 2:
+            raise BundleError(
+                f"{self.folder} has {len(stages)} graph(s) in a row; this runner runs an encoder and a decoder step"
+            )
+        encoder, decoder = stages
+        self._graphs = (str(encoder["graph"]), str(decoder["graph"]))
+        inputs, outputs = (
+            {graph: [str(entry["name"]) for entry in graphs[graph][side]] for graph in self._graphs}
+            for side in ("inputs", "outputs")
+        )
+        (self._source_name,) = inputs[self._graphs[0]]
+        self._memory_names, self._step_names = (outputs[graph] for graph in self._graphs)
+        self._feeds = {name: feed.partition(".")[2] for name, feed in decoder["feeds"].items()}
+        self._carry: dict[str, str] = dict(decoder["carry"])
+        self._initial = {name: tuple(shape) for name, shape in decoder["initial"].items()}
+        self._counter: str | None = decoder["counter"]
+        given = {*self._feeds, *self._carry, self._counter}
+        (self._tokens_name,) = (name for name in inputs[self._graphs[1]] if name not in given)
+        (self._logits_name,) = (name for name in self._step_names if name not in self._carry.values())
 
-    def _start(self, source: Sequence[int], rows: int) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What stays the same for every step, and the empty key-value caches."""
-        values = self.encoder.run(None, {"source": np.array([source], dtype=np.int64)})
-        memory = dict(zip(self.memory_names, values, strict=True))
-        fixed = {name: memory[feed.split(".", 1)[1]] for name, feed in self.stage["feeds"].items()}
-        caches = {
-            name: np.zeros((rows, *shape[1:]), dtype=np.float32)
-            for name, shape in self.stage["initial"].items()
-        }
-        return fixed, caches
+    def _start(self, source: Sequence[int]) -> Step:
+        """The steps of one input: they share what the encoder gave, and each extends the last one's caches."""
+        values = self._encoder.run(self._memory_names, {self._source_name: np.array([source], dtype=np.int64)})
+        memory = dict(zip(self._memory_names, values, strict=True))
+        fixed = {name: memory[output] for name, output in self._feeds.items()}
+        caches = {name: np.zeros((self.beam, *shape[1:]), dtype=np.float32) for name, shape in self._initial.items()}
 
-    def _step(self, tokens: list[int], position: int, fixed: dict[str, Any], caches: dict[str, Any]) -> Any:
-        """Logits (rows, vocabulary) of the next token; the caches grow in place."""
-        inputs = {
-            "tokens": np.array(tokens, dtype=np.int64),
-            self.stage["counter"]: np.array([position], dtype=np.int64),
-        }
-        outputs = dict(zip(self.step_names, self.decoder.run(None, inputs | fixed | caches), strict=True))
-        for name, output in self.stage["carry"].items():
-            caches[name] = outputs[output]
-        return outputs["logits"]
+        def step(tokens: Sequence[int], position: int, parents: Sequence[int]) -> Any:
+            nonlocal caches
+            if list(parents) != list(range(self.beam)):
+                caches = {name: cache[np.array(parents)] for name, cache in caches.items()}
+            inputs = {self._tokens_name: np.array(tokens, dtype=np.int64), **fixed, **caches}
+            if self._counter is not None:
+                inputs[self._counter] = np.array([position], dtype=np.int64)
+            outputs = dict(zip(self._step_names, self._decoder.run(self._step_names, inputs), strict=True))
+            caches = {name: outputs[output] for name, output in self._carry.items()}
+            return outputs[self._logits_name]
+
+        return step
 
     def max_tokens(self, source: Sequence[int]) -> int:
         """How many decoder steps an input may take."""
-        limits = self.manifest["max_tokens"]
-        return int(min(limits["limit"], limits["factor"] * len(source) + limits["plus"]))
+        return min(self._most["limit"], self._most["factor"] * len(source) + self._most["plus"])
 
-    def greedy(self, source: Sequence[int]) -> list[int]:
-        """Ids of the likeliest next token, one after another, up to and with EOS."""
-        fixed, caches = self._start(source, 1)
-        ids, token = [], BOS
-        for position in range(self.max_tokens(source)):
-            token = int(np.argmax(self._step([token], position, fixed, caches)[0]))
-            ids.append(token)
-            if token == EOS:
-                break
-        return ids
+    def decode(self, source: Sequence[int], trace: list[Ranking] | None = None) -> Ids:
+        """Ids of the answer to source ids (with EOS), up to and with EOS; ``trace`` as :func:`beam_search`."""
+        step, most = self._start(source), self.max_tokens(source)
+        if self.beam == 1:
+            return greedy(step, most)
+        return beam_search(step, self.beam, most, self.length_penalty, trace)
+
+    def takes(self, source: Sequence[int]) -> bool:
+        """Whether source ids are not too many."""
+        return len(source) <= self._most["limit"]
+
+    def unread(self, text: str) -> tuple[str, ...]:
+        """What of ``text`` a vocabulary of pieces does not know: the model sees `<unk>` there."""
+        return () if isinstance(self.source, SymbolVocabulary) else self.source.unknown(text)
 
     def __call__(self, text: str) -> str:
-        """The model's answer to ``text``."""
+        """The model's answer to ``text``. Raises BundleError for empty, overlong or unreadable input."""
         text = text.strip()
-        if not text:
+        source = self.source.encode(text)
+        if len(source) < 2:  # nothing but EOS
             raise BundleError("the input is empty")
         if isinstance(self.source, SymbolVocabulary) and (unknown := self.source.unknown(text)):
             known = " ".join(self.source.symbols[4:])
-            raise BundleError(
-                f"{' '.join(map(repr, unknown))} is not among the symbols this model knows: {known}"
-            )
-        source = self.source.encode(text)
-        limit = self.manifest["max_tokens"]["limit"]
-        if len(source) > limit:
-            raise BundleError(f"the input has {len(source)} tokens; this model takes at most {limit}")
-        return self.target.decode(self.greedy(source))
+            raise BundleError(f"{' '.join(map(repr, unknown))} is not among the symbols this model knows: {known}")
+        if not self.takes(source):
+            raise BundleError(f"the input has {len(source)} tokens; this model takes at most {self._most['limit']}")
+        answer: str = self.target.decode(self.decode(source))
+        return answer
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise TypeError(f"{path.name} is no object")
+    return content
+
+
+def _check_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
+    for name, entry in files.items():
+        path = folder / name
+        if not path.is_file():
+            raise BundleError(f"{folder}: {name} is missing; export it again")
+        with path.open("rb") as stream:
+            if hashlib.file_digest(stream, "sha256").hexdigest() != entry["sha256"]:
+                raise BundleError(f"{folder}: {name} is not the file that was exported; export it again")
+
+
+def lines_of_stdin() -> Iterable[str]:
+    """Lines of standard input; bytes that are no UTF-8 become characters no model knows."""
+    for line in sys.stdin.buffer:
+        yield line.decode("utf-8", "surrogateescape").rstrip("\r\n")
+
+
+def shown(text: str) -> str:
+    """``text`` in quotes for a message of one line, its middle left out if it is long."""
+    return repr(text) if len(text) <= 60 else f"{text[:40]!r}...{text[-10:]!r}"
+
+
+def note_on(bundle: Bundle, text: str) -> str | None:
+    """What to tell whoever asked, beside the answer."""
+    unread = " ".join(map(repr, bundle.unread(text)))
+    return f"{shown(text)}: {unread} is unknown to this model and was read as <unk>" if unread else None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line of a bundle."""
+    """Command line of a bundle: 0 if every input was answered, 3 if some, 1 if none, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(description="Answer input with the bundle in this folder.")
     parser.add_argument("text", nargs="*", help="inputs; else one per line from standard input")
     parser.add_argument("--bundle", type=Path, default=Path(__file__).resolve().parent)
     parser.add_argument("--threads", type=int, default=None)
     arguments = parser.parse_args(argv)
-    status = 0
+    answered = refused = 0
     try:
         bundle = Bundle(arguments.bundle, arguments.threads)
+        for text in arguments.text or lines_of_stdin():
+            try:
+                answer = bundle(text)
+            except BundleError as exc:
+                print(f"hwnas_run: {shown(text)}: {exc}", file=sys.stderr)
+                refused += 1
+                continue
+            if note := note_on(bundle, text):
+                print(f"hwnas_run: {note}", file=sys.stderr)
+            print(answer, flush=True)
+            answered += 1
     except BundleError as exc:
         print(f"hwnas_run: {exc}", file=sys.stderr)
         return 1
-    for text in arguments.text or (line.rstrip("\n") for line in sys.stdin):
-        try:
-            print(bundle(text), flush=True)
-        except BundleError as exc:
-            print(f"hwnas_run: {text!r}: {exc}", file=sys.stderr)
-            status = 1
-    return status
+    except KeyboardInterrupt:
+        return 130
+    return 0 if not refused else 3 if answered else 1
 
 
 if __name__ == "__main__":
