@@ -62,6 +62,19 @@ def test_recovers_an_affine_truth(constant: float, per_call: float, scale: float
     assert fitted.held_out.worst < 1e-6
 
 
+@pytest.mark.parametrize("factor", [1.0, 1.25, 1.5])
+def test_finds_the_overhead_of_a_call(factor: float) -> None:
+    known = Calibration(TABLE, factor * DISPATCH_MS, 0.01, 0.0, {"all": 1.3}, {}, 0, None)
+    fitted = Calibration.fit(TABLE, DISPATCH_MS, models_of(known, 10, seed=0))
+    assert fitted.overhead_ms == pytest.approx(factor * DISPATCH_MS)
+    assert fitted.evaluate(models_of(known, 30, seed=1)).worst < 1e-6
+
+
+def test_without_a_dispatch_nothing_is_taken_off() -> None:
+    known = Calibration(TABLE, 0.0, 0.01, 0.0, {"all": 1.3}, {}, 0, None)
+    assert Calibration.fit(TABLE, 0.0, models_of(known, 10, seed=0)).overhead_ms == 0
+
+
 def test_classes_are_told_apart_where_one_scale_is_not_enough() -> None:
     known = truth(0.01, 0.0005, 1.0, 2.5)
     calibration, fresh = models_of(known, 10, seed=0), models_of(known, 40, seed=1)
@@ -111,7 +124,7 @@ def test_a_calibration_is_stored_and_read_back() -> None:
     fitted = Calibration.fit(TABLE, DISPATCH_MS, models_of(truth(0.01, 0, 1, 2), 6, 0, 0.01), classes=CLASSES)
     assert Calibration.from_dict(fitted.as_dict(), TABLE) == fitted
     with pytest.raises(LutFormatError, match="scales"):
-        Calibration.from_dict({"held_out": None, "dispatch_ms": 0, "constant_ms": 0, "per_call_ms": 0}, TABLE)
+        Calibration.from_dict({"held_out": None, "overhead_ms": 0, "constant_ms": 0, "per_call_ms": 0}, TABLE)
 
 
 def test_held_out_error_is_not_the_error_of_the_fit() -> None:
