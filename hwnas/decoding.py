@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast
 
 import torch
@@ -32,6 +32,13 @@ class MaxTokens:
         """For one source, its EOS included."""
         return min(self.limit, self.factor * source_tokens + self.plus)
 
+    @classmethod
+    def for_model(cls, model: nn.Module) -> MaxTokens:
+        """The usual ones, or fewer if the model says it has fewer ``positions``."""
+        usual = cls()
+        positions = getattr(model, "positions", usual.limit)
+        return replace(usual, limit=min(usual.limit, positions))
+
 
 class Decodable(Protocol):
     """What a model must offer to be decoded; the encoder's result is its own affair."""
@@ -53,7 +60,7 @@ def greedy(
     model: nn.Module, sources: Sequence[Ids], max_tokens: MaxTokens | None = None, batch_size: int = 256
 ) -> list[Ids]:
     """The likeliest next token (the first of equals), one after another, up to and with EOS."""
-    limits, answers = max_tokens or MaxTokens(), cast("list[Ids]", [()] * len(sources))
+    limits, answers = max_tokens or MaxTokens.for_model(model), cast("list[Ids]", [()] * len(sources))
     with _evaluating(model) as decoder:
         for chosen, source in _batches(sources, batch_size):
             most = torch.tensor([limits.of(len(sources[i])) for i in chosen])
@@ -77,7 +84,7 @@ def beam_search(
     source the ``beam`` best unfinished hypotheses are kept; the search of a source ends when
     ``beam`` hypotheses have ended or its length limit is reached.
     """
-    limits, answers = max_tokens or MaxTokens(), cast("list[Ids]", [()] * len(sources))
+    limits, answers = max_tokens or MaxTokens.for_model(model), cast("list[Ids]", [()] * len(sources))
     with _evaluating(model) as decoder:
         for chosen, source in _batches(sources, batch_size):
             most = [limits.of(len(sources[i])) for i in chosen]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from hwnas.decoding import MaxTokens
     from hwnas.deploy.runner import Bundle
 
 ROUNDS = 20
@@ -63,8 +61,10 @@ def export_bundle(
     fails, :class:`WorkloadError` if ``workload`` has another number of output symbols than the
     model. After any failure ``out`` is what it was before.
     """
+    from hwnas.decoding import MaxTokens
+
     require_vocabulary(workload, task)
-    max_tokens = _max_tokens(model)
+    max_tokens = MaxTokens.for_model(model)
     with replacing(out) as folder:
         say("exporting")
         stages, artifacts = write_graphs(family, model, workload, folder)
@@ -129,11 +129,3 @@ def _quality(model: nn.Module, family: Family, task: Task, beam: int) -> dict[st
 
     measured = quality_of(model, family, task, "test", beam=beam)
     return {**measured, "split": "test", "decoder": "greedy" if beam == 1 else f"beam of {beam}", "by": "PyTorch"}
-
-
-def _max_tokens(model: nn.Module) -> MaxTokens:
-    """The usual limit, or the number of positions a model has if it is less."""
-    from hwnas.decoding import MaxTokens
-
-    usual = MaxTokens()
-    return replace(usual, limit=min(usual.limit, getattr(model, "positions", usual.limit)))
