@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hwnas.cli.console import emit, guarded, say, table
+from hwnas.cli.console import emit, guarded, table
 from hwnas.cli.options import DevicesOption, JsonOption, cache_folder
 
 app = typer.Typer(help="The devices latency is measured on.", no_args_is_help=True)
@@ -79,6 +79,7 @@ def add(
     threads: Annotated[int, typer.Option(help="Threads the runtime may use.")] = 1,
     clock: Annotated[str | None, typer.Option(help="wall or thread_cpu; default by threads.")] = None,
     description: Annotated[str | None, typer.Option(help="A line for people.")] = None,
+    json: JsonOption = False,
 ) -> None:
     """Register a device."""
     from profiler import add_device
@@ -89,4 +90,4 @@ def add(
     if description is not None:
         fields["description"] = description
     add_device(devices, name, fields)
-    say(f"{name} is in {devices}")
+    emit({"file": str(devices), "name": name, **fields}, json, f"{name} is in {devices}")

@@ -88,6 +88,8 @@ def profile(
         f" {rounds} rounds: about {max(1, round(seconds / 60))} min"
     )
     if dry_run:
+        counts = {"operators": len(operators), "models": calibration + check, "rounds": rounds, "estimate_s": seconds}
+        emit(counts, json, "\n".join(map(str, operators)))
         return
     began = time.monotonic()
     with progress_bar("exporting") as exporting, progress_bar("measuring") as measuring:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from json import dumps
 from pathlib import Path
 from typing import Annotated
 
@@ -84,9 +85,9 @@ def sample(
     out: Annotated[Path | None, typer.Option("--out", help="Write the (first) candidate to this YAML file.")] = None,
     hat: Annotated[bool, typer.Option("--hat", help="Write HAT's own subtransformer YAML.")] = False,
     family: FamilyOption = None,
+    json: JsonOption = False,
 ) -> None:
-    """Random candidates, one JSON object a line."""
-    import json
+    """Random candidates, one a line; with --json, a list."""
     import random
 
     from hwnas.candidates import write_candidate
@@ -96,8 +97,8 @@ def sample(
     candidates = [loaded.sample(rng) for _ in range(number)]
     if out is not None:
         write_candidate(out, loaded, candidates[0], hat=hat)
-    for candidate in candidates:
-        print(json.dumps(candidate.as_dict()))
+    documents = [candidate.as_dict() for candidate in candidates]
+    emit(documents, json, lambda: "\n".join(map(dumps, documents)))
 
 
 @app.command(
