@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from hwnas.data.task import Task
+from hwnas.deploy import export as exporting
 from hwnas.deploy.bundle import Promise
 from hwnas.deploy.export import export_bundle
 from hwnas.families.base import Vocabularies
@@ -45,9 +46,11 @@ def model(task: Task, tmp_path_factory: pytest.TempPathFactory) -> nn.Module:
 
 
 @pytest.fixture(scope="session")
-def export(model: nn.Module, task: Task, tmp_path_factory: pytest.TempPathFactory) -> Export:
+def export(model: nn.Module, task: Task, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Export]:
     """Export the model to a folder, with what is to be different from the usual."""
     cache = tmp_path_factory.mktemp("cache")
+    patch = pytest.MonkeyPatch()
+    patch.setattr(exporting, "ROUNDS", 2)  # how precise the latency is, no test here asks
 
     def run(out: Path, *, beam: int = 1, promise: Promise | None = None, **changes: Any) -> dict[str, Any]:
         workload = replace(SPACE.workload, beam=beam)
@@ -56,7 +59,8 @@ def export(model: nn.Module, task: Task, tmp_path_factory: pytest.TempPathFactor
             changes.pop("workload", workload), HERE, promise or Promise(), out, cache=cache, decoded=25, **changes,
         )  # fmt: skip
 
-    return run
+    yield run
+    patch.undo()
 
 
 @pytest.fixture(scope="session")

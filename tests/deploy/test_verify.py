@@ -104,7 +104,7 @@ def test_a_bundle_decodes_as_its_own_model_and_not_as_another(folder, model, tas
     assert (found.equal, found.different, found.inputs) == (len(words), 0, len(words))
     torch.manual_seed(1)
     other = FAMILY.model(SPACE, SPACE.extreme(0), vocabularies_of(task))
-    assert compare_decoding(bundle, other, task, words, 1e-5).different > 0
+    assert compare_decoding(bundle, other, task, words[:5], 1e-5).different > 0
 
 
 def vocabularies_of(task: Task) -> Any:
