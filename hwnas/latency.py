@@ -109,6 +109,7 @@ def _refuse_missing(lut: LatencyLut, space: SearchSpace, terms: tuple[Term, ...]
     if missing:
         some = ", ".join(str(operator) for operator in missing[:3])
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        why = f" ({lut.incomplete})" if lut.incomplete else ""
         raise MissingOperatorError(
-            f"the table of {lut.target} lacks {some}{more}; `hwnas profile --space {space.name}` measures them"
+            f"the table of {lut.target} lacks {some}{more}{why}; `hwnas profile --space {space.name}` measures them"
         )

@@ -91,7 +91,10 @@ def _fail(message: str, code: int) -> NoReturn:
 def emit(document: object, as_json: bool, text: Callable[[], str] | str) -> None:
     """Print ``document`` as JSON, or ``text``."""
     if as_json:
-        print(json.dumps(document, indent=2, ensure_ascii=False))
+        shown = json.dumps(document, indent=2, ensure_ascii=False)
+        if any("\ud800" <= letter <= "\udfff" for letter in shown):
+            shown = json.dumps(document, indent=2)  # bytes that were no text: only escaped are they valid JSON
+        print(shown)
     else:
         print(text if isinstance(text, str) else text())
 

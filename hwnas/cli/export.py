@@ -17,6 +17,7 @@ from hwnas.cli.options import (
     SpaceOption,
     cache_folder,
     load,
+    note_losses,
 )
 
 
@@ -70,6 +71,7 @@ def export(
         require_target(content.target, target)
         workload = Workload.from_dict(content.workload)
         latency = TableLatency(loaded, kind, content, workload=workload)
+        note_losses(content)
         promise = Promise(latency_ms, latency.of(chosen), str(content.target))
     task = load_task(data, say=say)
     if lut is None:

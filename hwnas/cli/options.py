@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from hwnas.families.base import Family
     from hwnas.space import SearchSpace
     from hwnas.workload import Workload
+    from latency_luts import LatencyLut
 
 SpaceOption = Annotated[str, typer.Option("--space", help="A shipped search space or a YAML file of yours.")]
 FamilyOption = Annotated[
@@ -48,6 +49,14 @@ def load(space: str, family: str | None) -> tuple[SearchSpace, Family]:
 
     loaded = load_space(space, family=family)
     return loaded, get_family(loaded.family)
+
+
+def note_losses(table: LatencyLut) -> None:
+    """Say on stderr that a table lost lines, where what is left is enough."""
+    from hwnas.cli.console import say
+
+    if table.incomplete is not None:
+        say(f"note: {table.incomplete}")
 
 
 def workload_of(default: Workload, **given: int | None) -> Workload:

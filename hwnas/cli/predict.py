@@ -18,6 +18,7 @@ from hwnas.cli.options import (
     TargetTokensOption,
     VocabularyOption,
     load,
+    note_losses,
     workload_of,
 )
 
@@ -62,6 +63,7 @@ def predict(
         cache=cache_tokens,
     )
     model = TableLatency(loaded, kind, table_file, workload=workload)
+    note_losses(table_file)
     documents = []
     for path in candidates:
         candidate = read_candidate(path, loaded)

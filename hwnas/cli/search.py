@@ -23,6 +23,7 @@ from hwnas.cli.options import (
     VocabularyOption,
     cache_folder,
     load,
+    note_losses,
     workload_of,
 )
 
@@ -103,6 +104,7 @@ def search(
         cache=cache_tokens,
     )
     latency = TableLatency(loaded, kind, content, workload=workload)
+    note_losses(content)
     limits = CandidateLimits(
         loaded,
         kind,

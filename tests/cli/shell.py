@@ -31,7 +31,7 @@ fixed: {qkv: 16, positions: 64}
 """
 TRAIN = ("train", "--space", "tiny.yaml", "--updates", "30", "--batch", "16", "--warmup", "5")
 PROFILE = ("profile", "--space", "tiny.yaml", "--samples", "2", "--calibration", "4", "--check", "2")
-EVOLUTION = ("--population", "16", "--parents", "4", "--mutants", "6", "--crossovers", "6", "--iterations", "4")
+EVOLUTION = ("--population", "8", "--parents", "3", "--mutants", "4", "--crossovers", "4", "--iterations", "3")
 SEARCH = ("search", "--space", "tiny.yaml", "--table", "x86.lut.jsonl", "--supernet", "supernet.pt", *EVOLUTION)
 
 DEADLINE_S = 60

@@ -73,7 +73,8 @@ def _first_error(exc: ValidationError) -> str:
     where = ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
         parent = str(error["loc"][0]) if len(error["loc"]) > 1 else ""
-        model = {"choices": _Choices, "fixed": _Fixed}.get(parent, _Document)
+        models: dict[str, type[BaseModel]] = {"choices": _Choices, "fixed": _Fixed}
+        model = models.get(parent, _Document)
         return f"unknown key {where!r}; known there: {', '.join(model.model_fields)}"
     if error["type"] == "missing":
         return f"key {where!r} is missing"
