@@ -88,7 +88,10 @@ class Checkpoint:
             if self.identity.get(name) != value
         ]
         if differing:
-            raise CheckpointError(f"{path} belongs to another run: {'; '.join(differing)}")
+            told = "; ".join(differing)
+            raise CheckpointError(
+                f"{path} belongs to another run: {told}; give another file, or remove this one to start anew"
+            )
 
 
 def _os_reason(exc: BaseException) -> str:

@@ -53,7 +53,7 @@ def export(
     from hwnas.candidates import read_candidate
     from hwnas.data import load_task
     from hwnas.data.task import require_vocabulary
-    from hwnas.deploy.bundle import Promise
+    from hwnas.deploy.bundle import Promise, refuse_what_is_no_bundle
     from hwnas.deploy.export import export_bundle
     from hwnas.latency import TableLatency
     from hwnas.profiling import require_target
@@ -62,6 +62,7 @@ def export(
     from latency_luts import LatencyLut
     from profiler import load_devices
 
+    refuse_what_is_no_bundle(out)
     loaded, kind = load(space, family)
     chosen = read_candidate(candidate, loaded)
     promise = Promise(latency_ms)

@@ -160,7 +160,7 @@ def replacing(out: Path) -> Iterator[Path]:
     partial, previous = (out.with_name(f".{out.name}.{what}") for what in ("partial", "previous"))
     if previous.is_dir() and not out.exists():
         previous.rename(out)
-    _refuse_what_is_no_bundle(out)
+    refuse_what_is_no_bundle(out)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
@@ -176,7 +176,8 @@ def replacing(out: Path) -> Iterator[Path]:
         shutil.rmtree(previous, ignore_errors=True)
 
 
-def _refuse_what_is_no_bundle(out: Path) -> None:
+def refuse_what_is_no_bundle(out: Path) -> None:
+    """Raises :class:`DeployError` if something is at ``out`` that an export may not replace."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not (out / MANIFEST).is_file() or not (out / RUNNER).is_file():

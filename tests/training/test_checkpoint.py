@@ -85,6 +85,7 @@ def test_another_run_is_named_by_what_differs(tmp_path):
     with pytest.raises(CheckpointError, match="seed is 3 there and 4 here") as caught:
         checkpoint().require({"what": "model", "seed": 4}, tmp_path / "model.pt")
     assert "what" not in str(caught.value).split(": ", 1)[1]
+    assert str(caught.value).endswith("; give another file, or remove this one to start anew")
 
 
 def test_no_room_keeps_the_old_checkpoint(tmp_path):
