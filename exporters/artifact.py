@@ -28,7 +28,8 @@ class Artifact:
 
     ``tolerance`` is the largest absolute difference from the reference outputs that still
     counts as equal (1e-4 x max(1, largest absolute reference value) in fp32). Parity can thus
-    be checked on a device that has no torch.
+    be checked on a device that has no torch. ``streamed_bytes`` are the weights that every call
+    reads in whole; a table of which a call takes some rows (an embedding) is not counted.
     """
 
     path: Path
@@ -41,6 +42,7 @@ class Artifact:
     producer: str
     reference: Path
     tolerance: float
+    streamed_bytes: int
 
     @property
     def sidecar(self) -> Path:

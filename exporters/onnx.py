@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import warnings
 from collections.abc import Iterator
@@ -49,9 +50,7 @@ class OnnxExporter:
         """What decides the graph: torch's version, the path and the opset."""
         return f"torch-{metadata.version('torch')}/{self.path}/opset{OPSET[self.path]}"
 
-    def export(
-        self, module: nn.Module, inputs: GraphInputs, path: Path, *, precision: str = "fp32"
-    ) -> Artifact:
+    def export(self, module: nn.Module, inputs: GraphInputs, path: Path, *, precision: str = "fp32") -> Artifact:
         """Write ``module`` to ``path``, with ``PATH.npz`` (reference) and ``PATH.json`` (sidecar).
 
         The inputs' tensors are the reference inputs; the reference outputs are the module's in
@@ -68,12 +67,10 @@ class OnnxExporter:
         reference = _reference(module, inputs, path)
         with _partial(path) as (graph, npz):
             self._write(module, inputs, graph, path.name)
-            given, returned = _check(graph, inputs, path.name)
+            given, returned, streamed_bytes = _check(graph, inputs, path.name)
             np.savez(npz, **reference)  # type: ignore[arg-type]
             outputs = [value for key, value in reference.items() if key.startswith("output/")]
-            largest = max(
-                (float(np.abs(v.astype(np.float64)).max(initial=0.0)) for v in outputs), default=0.0
-            )
+            largest = max((float(np.abs(v.astype(np.float64)).max(initial=0.0)) for v in outputs), default=0.0)
             artifact = Artifact(
                 path=path,
                 format="onnx",
@@ -85,6 +82,7 @@ class OnnxExporter:
                 producer=self.producer,
                 reference=path.with_name(path.name + ".npz"),
                 tolerance=RELATIVE_TOLERANCE * max(1.0, largest),
+                streamed_bytes=streamed_bytes,
             )
             artifact.sidecar.unlink(missing_ok=True)
             npz.replace(artifact.reference)
@@ -105,9 +103,7 @@ class OnnxExporter:
             raise ExportError(f"cannot write {name}: {exc.strerror}") from exc
         except Exception as exc:
             first = (str(exc).strip() or type(exc).__name__).splitlines()[0]
-            raise ExportError(
-                f"{name}: torch cannot export {type(module).__name__} ({self.path}): {first}"
-            ) from exc
+            raise ExportError(f"{name}: torch cannot export {type(module).__name__} ({self.path}): {first}") from exc
 
 
 def _refuse_twins(module: nn.Module, name: str) -> None:
@@ -146,9 +142,7 @@ def _reference(module: nn.Module, inputs: GraphInputs, path: Path) -> Arrays:
             f"{path.name}: forward returns {len(outputs)} tensors,"
             f" but outputs names {len(inputs.outputs)}: {', '.join(inputs.outputs)}"
         )
-    return arrays | {
-        f"output/{name}": _array(tensor) for name, tensor in zip(inputs.outputs, outputs, strict=True)
-    }
+    return arrays | {f"output/{name}": _array(tensor) for name, tensor in zip(inputs.outputs, outputs, strict=True)}
 
 
 def _array(tensor: Any) -> npt.NDArray[np.generic]:
@@ -179,8 +173,7 @@ def _by_dynamo(module: nn.Module, inputs: GraphInputs, graph: Path) -> None:
     symbols = sorted({symbol for axes in inputs.dynamic.values() for symbol in axes.values()})
     dimensions = {symbol: torch.export.Dim(symbol) for symbol in symbols}
     shapes = tuple(
-        {axis: dimensions[symbol] for axis, symbol in inputs.dynamic.get(name, {}).items()}
-        for name in inputs.tensors
+        {axis: dimensions[symbol] for axis, symbol in inputs.dynamic.get(name, {}).items()} for name in inputs.tensors
     )
     with torch.no_grad():
         program = torch.onnx.export(
@@ -204,30 +197,47 @@ def _by_dynamo(module: nn.Module, inputs: GraphInputs, graph: Path) -> None:
     onnx.save(model, graph)
 
 
-def _check(
-    graph: Path, inputs: GraphInputs, name: str
-) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:
+def _check(graph: Path, inputs: GraphInputs, name: str) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...], int]:
     import onnx
 
     try:
         onnx.checker.check_model(str(graph))
     except onnx.checker.ValidationError as exc:
-        raise ExportError(
-            f"{name}: the exported graph is not valid ONNX: {str(exc).splitlines()[0]}"
-        ) from exc
+        raise ExportError(f"{name}: the exported graph is not valid ONNX: {str(exc).splitlines()[0]}") from exc
     model = onnx.load(graph, load_external_data=False).graph
     given = tuple(_tensor_info(value) for value in model.input)
     returned = tuple(_tensor_info(value) for value in model.output)
     unused = [wanted for wanted in inputs.tensors if wanted not in {info.name for info in given}]
     if unused:
-        raise ExportError(
-            f"{name}: forward does not use input {', '.join(unused)}; leave it out of the inputs"
-        )
+        raise ExportError(f"{name}: forward does not use input {', '.join(unused)}; leave it out of the inputs")
     if tuple(info.name for info in returned) != inputs.outputs:
-        raise ExportError(
-            f"{name}: the graph returns {[i.name for i in returned]}, wanted is {list(inputs.outputs)}"
-        )
-    return given, returned
+        raise ExportError(f"{name}: the graph returns {[i.name for i in returned]}, wanted is {list(inputs.outputs)}")
+    return given, returned, _streamed_bytes(model)
+
+
+def _streamed_bytes(graph: Any) -> int:
+    """Bytes of the weights that some node reads in whole, and not only looks rows up in."""
+    import onnx
+
+    source = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Identity"}
+
+    def origin(name: str) -> str:
+        while name in source:
+            name = source[name]
+        return name
+
+    read = {
+        origin(name)
+        for node in graph.node
+        if node.op_type != "Identity"
+        for position, name in enumerate(node.input)
+        if not (node.op_type == "Gather" and position == 0)
+    }
+    return sum(
+        math.prod(weight.dims) * onnx.helper.tensor_dtype_to_np_dtype(weight.data_type).itemsize
+        for weight in graph.initializer
+        if weight.name in read
+    )
 
 
 def _tensor_info(value: Any) -> TensorInfo:

@@ -35,9 +35,7 @@ class Exporter(Protocol):
         """What, beside the module, decides the content of the file: tool, version, settings."""
         ...
 
-    def export(
-        self, module: nn.Module, inputs: GraphInputs, path: Path, *, precision: str = "fp32"
-    ) -> Artifact:
+    def export(self, module: nn.Module, inputs: GraphInputs, path: Path, *, precision: str = "fp32") -> Artifact:
         """Write ``module`` (put in eval mode) to ``path`` with its sidecar and reference.
 
         Nothing is left at ``path`` if it fails. Raises :class:`exporters.ExportError`.

@@ -27,6 +27,7 @@ def operator_rows(content: JournalContent, target: Target) -> dict[OperatorSpec,
                 artifact_sha256=item.artifacts[0],
                 parity_error=error,
                 metrics=metrics,
+                streamed_bytes=item.streamed_bytes,
             )
     return rows
 

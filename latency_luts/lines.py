@@ -65,9 +65,7 @@ def read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], str | None]:
                 incomplete = f"{path}: the last line is torn and was dropped"
                 break
             if documents:
-                raise LutFormatError(
-                    f"{path} is damaged in line {number}; derive it again from its journal"
-                ) from None
+                raise LutFormatError(f"{path} is damaged in line {number}; derive it again from its journal") from None
             raise LutFormatError(f"{path} is not a latency table: its first line is no header") from None
         if not documents:
             _check_header(path, document)
@@ -82,9 +80,7 @@ def _check_header(path: Path, header: Mapping[str, Any]) -> None:
     if header.get("kind") != "lut" or not isinstance(schema, int):
         raise LutFormatError(f"{path} is not a latency table: its first line is no header")
     if schema > SCHEMA:
-        raise LutFormatError(
-            f"{path} has schema {schema}, this hwnas reads up to {SCHEMA}; upgrade hwnas to read it"
-        )
+        raise LutFormatError(f"{path} has schema {schema}, this hwnas reads up to {SCHEMA}; upgrade hwnas to read it")
 
 
 def operator_line(row: OperatorRow) -> dict[str, object]:
@@ -97,6 +93,7 @@ def operator_line(row: OperatorRow) -> dict[str, object]:
         "samples": row.samples,
         "artifact_sha256": row.artifact_sha256,
         "parity_error": row.parity_error,
+        "streamed_bytes": row.streamed_bytes,
     }
 
 
@@ -110,6 +107,7 @@ def operator_row(line: Mapping[str, Any]) -> OperatorRow:
         artifact_sha256=str(line["artifact_sha256"]),
         parity_error=float(line["parity_error"]),
         metrics={str(name): float(value) for name, value in line["metrics"].items()},
+        streamed_bytes=int(line["streamed_bytes"]),
     )
 
 

@@ -21,7 +21,7 @@ class OperatorRow:
 
     ``metrics`` holds further named numbers, their units in their names (``energy_mj``,
     ``wall_ms``, ``spread``). ``parity_error`` is the largest absolute difference between the
-    measured artifact's outputs and PyTorch's.
+    measured artifact's outputs and PyTorch's. ``streamed_bytes`` are the weights every call reads.
     """
 
     operator: OperatorSpec
@@ -31,6 +31,7 @@ class OperatorRow:
     artifact_sha256: str
     parity_error: float
     metrics: Mapping[str, float] = field(default_factory=dict)
+    streamed_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

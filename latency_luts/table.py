@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from statistics import median
 from typing import Literal
 
 from latency_luts import lines
@@ -17,6 +18,7 @@ from latency_luts.rows import DISPATCH, OperatorRow, Role, WholeModel
 from profiler.journal import JournalContent
 from profiler.target import Target
 
+MIB = 2**20
 FUNCTIONAL = "median over rounds of the mean of the lower half of a round's samples, per call"
 
 
@@ -67,9 +69,7 @@ class LatencyLut:
         if rounds < planned or found < wanted:
             incomplete = f"{found} of {wanted} items measured, in {rounds} of {planned} rounds; profile again"
         subject = content.header.subject
-        facts = {
-            e.at: dict(e.facts) for e in content.environment if e.target == str(target) and e.round is None
-        }
+        facts = {e.at: dict(e.facts) for e in content.environment if e.target == str(target) and e.round is None}
         return cls(
             target=target,
             workload={name: int(str(value)) for name, value in content.header.workload.items()},
@@ -96,9 +96,7 @@ class LatencyLut:
     def latency_ms(self, operator: OperatorSpec) -> float:
         """Raises :class:`MissingOperatorError` if there is no such row."""
         if operator not in self.rows:
-            raise MissingOperatorError(
-                f"the table of {self.target} has no row for {operator}; profile it first"
-            )
+            raise MissingOperatorError(f"the table of {self.target} has no row for {operator}; profile it first")
         return self.rows[operator].latency_ms
 
     def missing(self, operators: Iterable[OperatorSpec]) -> tuple[OperatorSpec, ...]:
@@ -136,10 +134,31 @@ class LatencyLut:
 
         Raises :class:`LutError` if there are fewer than three.
         """
+        models = self.models_of("calibration")
         calibration = Calibration.fit(
-            self.latencies_ms, self.dispatch_ms, self.models_of("calibration"), classes=classes
+            self.latencies_ms,
+            self.dispatch_ms,
+            models,
+            classes=classes,
+            streamed_mib=self._streamed_mib(models),
         )
         return replace(self, calibration=calibration)
+
+    def _streamed_mib(self, models: Sequence[WholeModel]) -> dict[OperatorSpec, float]:
+        """What operators stream from memory in these models but not when timed alone.
+
+        Nothing if the device's cache is not known, or holds the median model: its different
+        operators are counted once each, the least its weights can be.
+        """
+        facts = self.environment.get("start")
+        cache_bytes = facts.get("cache_bytes") if isinstance(facts, Mapping) else None
+        if not isinstance(cache_bytes, int) or not models:
+            return {}
+        sizes = {operator: row.streamed_bytes for operator, row in self.rows.items()}
+        weights = [sum(sizes.get(operator, 0) for operator in model.operators) for model in models]
+        if median(weights) <= cache_bytes:
+            return {}
+        return {operator: size / MIB for operator, size in sizes.items() if 0 < size <= cache_bytes}
 
     def save(self, path: Path) -> None:
         """Write JSON Lines, atomically: header, operators by name, whole models by name.

@@ -105,9 +105,7 @@ def add_device(path: Path, name: str, fields: Mapping[str, object]) -> Device:
     block = "".join(f"{indent}{line}\n" for line in entry.splitlines())
     new = old + ("" if old.endswith("\n") else "\n") + block
     if not _is_extension(new, known, device, path):
-        raise DeviceError(
-            f"{path} is not in the form this can add to; add these lines by hand:\n{block.rstrip()}"
-        )
+        raise DeviceError(f"{path} is not in the form this can add to; add these lines by hand:\n{block.rstrip()}")
     target = path.resolve()
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
@@ -202,8 +200,6 @@ class _UniqueKeys(yaml.SafeLoader):
             if not isinstance(key, yaml.ScalarNode):
                 raise yaml.MarkedYAMLError(problem="a name is expected here", problem_mark=key.start_mark)
             if key.value in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"{key.value!r} is given twice", problem_mark=key.start_mark
-                )
+                raise yaml.MarkedYAMLError(problem=f"{key.value!r} is given twice", problem_mark=key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)

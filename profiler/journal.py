@@ -38,6 +38,7 @@ class JournalItem:
     program: str
     meta: Json = field(default_factory=dict)
     artifacts: tuple[str, ...] = ()
+    streamed_bytes: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "artifacts", tuple(self.artifacts))
@@ -158,9 +159,7 @@ def parse_header(record: Mapping[str, Any], path: Path) -> JournalHeader:
     if record.get("kind") != "header" or not isinstance(schema, int):
         raise JournalError(f"{path} is not a profiling journal: line 1 is no header")
     if schema > SCHEMA:
-        raise JournalError(
-            f"journal {path} has schema {schema}, this version reads up to {SCHEMA}; update hwnas"
-        )
+        raise JournalError(f"journal {path} has schema {schema}, this version reads up to {SCHEMA}; update hwnas")
     try:
         return JournalHeader(
             targets=tuple(_of(Target, entry) for entry in record["targets"]),
@@ -207,12 +206,8 @@ def _content(records: Sequence[Mapping[str, Any]], path: Path) -> JournalContent
                         Environment(record["target"], record["at"], record.get("round"), record["facts"])
                     )
         except (KeyError, TypeError) as exc:
-            raise JournalError(
-                f"journal {path}: line {number} lacks {exc}; it was not written by hwnas"
-            ) from exc
-    measurements = {
-        key: Measurement(tuple(found[number] for number in sorted(found))) for key, found in rounds.items()
-    }
+            raise JournalError(f"journal {path}: line {number} lacks {exc}; it was not written by hwnas") from exc
+    measurements = {key: Measurement(tuple(found[number] for number in sorted(found))) for key, found in rounds.items()}
     return JournalContent(header, measurements, parity, tuple(environment), calls)
 
 

@@ -58,9 +58,7 @@ class Journal:
         found = parse_header(records[0], path)
         differing = difference(found, header)
         if differing is not None:
-            raise JournalError(
-                f"journal {path} is of another run: {differing}; give another --out, or delete it"
-            )
+            raise JournalError(f"journal {path} is of another run: {differing}; give another --out, or delete it")
         os.ftruncate(descriptor, whole)
         return cls(path, descriptor, found, whole)
 
@@ -78,8 +76,7 @@ class Journal:
             os.ftruncate(self._descriptor, self._size_bytes)
             if isinstance(exc, OSError):
                 raise JournalError(
-                    f"cannot write journal {self.path}: {exc.strerror};"
-                    " what it holds is kept, run it again to go on"
+                    f"cannot write journal {self.path}: {exc.strerror}; what it holds is kept, run it again to go on"
                 ) from exc
             raise
         self._size_bytes += len(line)
@@ -116,9 +113,7 @@ def _lock(descriptor: int, path: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as exc:
-        raise JournalError(
-            f"journal {path} is being written by another process; wait for it or stop it"
-        ) from exc
+        raise JournalError(f"journal {path} is being written by another process; wait for it or stop it") from exc
 
 
 def difference(found: JournalHeader, wanted: JournalHeader) -> str | None:

@@ -149,9 +149,7 @@ class _Run:
         for position, visit in enumerate(todo):
             spent = time.monotonic() - started
             left = spent / position * (len(todo) - position) if position else None
-            self._progress(
-                Progress("prepare", position, len(todo), 0, self._plan.rounds, visit.item.name, left)
-            )
+            self._progress(Progress("prepare", position, len(todo), 0, self._plan.rounds, visit.item.name, left))
             handle, _ = self._loaded.get(visit.session, visit.item)
             self._prove(visit, handle)
             if visit.key not in self._calls:
@@ -180,9 +178,7 @@ class _Run:
                 visit = self._visits[index]
                 name = visit.item.name
                 done = len(self._done)
-                self._progress(
-                    Progress("measure", done, total, number, self._plan.rounds, name, ahead * pace)
-                )
+                self._progress(Progress("measure", done, total, number, self._plan.rounds, name, ahead * pace))
                 self._sample(visit, number)
                 ahead, behind = ahead - weights[index], behind + weights[index]
             if missing:
@@ -191,9 +187,7 @@ class _Run:
 
     def _sample(self, visit: _Visit, number: int) -> None:
         if self._unproven(visit):
-            raise ParityError(
-                f"{visit.item.name} on {visit.session.target} has no parity record; it is not timed"
-            )
+            raise ParityError(f"{visit.item.name} on {visit.session.target} has no parity record; it is not timed")
         handle, fresh = self._loaded.get(visit.session, visit.item)
         calls = self._calls[visit.key]
         if fresh:
@@ -266,9 +260,7 @@ def calibrate(session: TimingSession, handle: str, min_sample_ms: float) -> tupl
     calls = 1
     call_ms = _call_ms(session.time(handle, calls, 1)[0], clock)
     while calls * call_ms < min_sample_ms:
-        grown = (
-            min(calls * _GROWTH, math.ceil(1.1 * min_sample_ms / call_ms)) if call_ms > 0 else calls * _GROWTH
-        )
+        grown = min(calls * _GROWTH, math.ceil(1.1 * min_sample_ms / call_ms)) if call_ms > 0 else calls * _GROWTH
         calls = max(calls + 1, grown)
         if calls > _MAX_CALLS:
             raise SessionError(f"{session.target}: the clock stands still: {calls} calls took no time")

@@ -42,9 +42,7 @@ class Measurement:
 
     def __post_init__(self) -> None:
         if not self.rounds or any(not r.wall_ns or len(r.wall_ns) != len(r.cpu_ns) for r in self.rounds):
-            raise ValueError(
-                "a measurement needs at least one round, and every round a sample on both clocks"
-            )
+            raise ValueError("a measurement needs at least one round, and every round a sample on both clocks")
 
     @property
     def calls(self) -> int:

@@ -37,9 +37,7 @@ def reference_tensors(artifact: Artifact) -> tuple[Tensors, Tensors]:
         with np.load(artifact.reference, allow_pickle=False) as stored:
             tensors = {key: stored[key] for key in stored.files}
     except (OSError, ValueError, EOFError) as exc:
-        raise ParityError(
-            f"{artifact.reference} is not readable ({exc}); export {artifact.path.name} again"
-        ) from exc
+        raise ParityError(f"{artifact.reference} is not readable ({exc}); export {artifact.path.name} again") from exc
     sides: dict[str, dict[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]]] = {
         "input": {},
         "output": {},

@@ -50,19 +50,13 @@ class Plan:
 
     def __post_init__(self) -> None:
         names = [item.name for item in self.items]
-        twice = (
-            sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
-        )
+        twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
         if not names or twice:
             raise ProfilerError(f"plan: {twice[0]} is given twice" if twice else "plan: nothing to measure")
         if self.rounds < 1 or self.samples < 1:
-            raise ProfilerError(
-                f"plan: {self.rounds} rounds of {self.samples} samples; both must be at least 1"
-            )
+            raise ProfilerError(f"plan: {self.rounds} rounds of {self.samples} samples; both must be at least 1")
         if not 0 < self.min_sample_ms <= MAX_SAMPLE_MS:
-            raise ProfilerError(
-                f"plan: min_sample_ms is {self.min_sample_ms}; it must be in (0, {MAX_SAMPLE_MS:g}]"
-            )
+            raise ProfilerError(f"plan: min_sample_ms is {self.min_sample_ms}; it must be in (0, {MAX_SAMPLE_MS:g}]")
 
     def header(self, targets: Sequence[Target], *, workload: Json, subject: Json) -> JournalHeader:
         """The header of a journal of this plan on these targets."""
@@ -77,6 +71,7 @@ class Plan:
                     item.program.sha256,
                     item.meta,
                     tuple(stage.artifact.sha256 for stage in item.program.stages),
+                    sum(stage.repeat * stage.artifact.streamed_bytes for stage in item.program.stages),
                 )
                 for item in self.items
             ),

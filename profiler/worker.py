@@ -59,9 +59,7 @@ class OnnxRuntime:
         self.device = provider
         wanted = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}[provider]
         if wanted not in onnxruntime.get_available_providers():
-            raise WorkerError(
-                f"this onnxruntime has no {wanted}; install onnxruntime-gpu, or use provider: cpu"
-            )
+            raise WorkerError(f"this onnxruntime has no {wanted}; install onnxruntime-gpu, or use provider: cpu")
         self.providers = [wanted]
         self.options = onnxruntime.SessionOptions()
         self.options.intra_op_num_threads = threads
@@ -69,9 +67,7 @@ class OnnxRuntime:
         self.options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         self.options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         self.options.log_severity_level = 3
-        self.version = f"onnxruntime-{onnxruntime.__version__}" + (
-            "" if provider == "cpu" else f"-{provider}"
-        )
+        self.version = f"onnxruntime-{onnxruntime.__version__}" + ("" if provider == "cpu" else f"-{provider}")
         self.sessions: dict[str, tuple[Any, int]] = {}
 
     def load(self, stages: list[Request]) -> OnnxProgram:
@@ -190,10 +186,7 @@ class OnnxProgram:
         }
         carried = set(stage["carry"].values())
         buffers = {
-            name: [
-                aligned(max(size_bytes(*seen[name]) for seen in layouts))
-                for _ in range(1 + (name in carried))
-            ]
+            name: [aligned(max(size_bytes(*seen[name]) for seen in layouts)) for _ in range(1 + (name in carried))]
             for name in layouts[0]
         }
         for iteration, layout in enumerate(layouts):
@@ -392,6 +385,7 @@ def facts(threads: int, runtime: str) -> Request:
             for which in ("cur", "min", "max")
         },
         "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
+        "cache_bytes": cache_bytes(),
         **jiffies(),
         "pressure_cpu": read("/proc/pressure/cpu"),
         **memory(),
@@ -431,6 +425,15 @@ def sysctl(name: str) -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()
+
+
+def cache_bytes() -> int | None:
+    """Size of the largest cache of the first core."""
+    sizes = [read(path) for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")]
+    units = {"K": 2**10, "M": 2**20}
+    known = [int(size[:-1]) * units[size[-1]] for size in sizes if size and size[:-1].isdigit() and size[-1] in units]
+    known += [size for name in ("hw.l3cachesize", "hw.l2cachesize") if (size := number(sysctl(name)))]
+    return max(known, default=None)
 
 
 def cpu_model() -> str | None:

@@ -88,8 +88,7 @@ class WorkerSession:
         """``samples`` samples of ``calls`` calls each, taken in a row on the device."""
         reply = self._ask("time", handle=handle, calls=calls, samples=samples)
         return tuple(
-            Sample(calls, wall_ns, cpu_ns)
-            for wall_ns, cpu_ns in zip(reply["wall_ns"], reply["cpu_ns"], strict=True)
+            Sample(calls, wall_ns, cpu_ns) for wall_ns, cpu_ns in zip(reply["wall_ns"], reply["cpu_ns"], strict=True)
         )
 
     def run(self, handle: str, inputs: Tensors | None = None) -> dict[str, npt.NDArray[np.generic]]:
@@ -145,9 +144,7 @@ class WorkerSession:
             raise SessionError(f"{self._device}: the worker answered what is not JSON: {line!r}") from exc
         if "error" in reply:
             error = reply["error"]
-            named = (
-                error["message"] if error["type"] == "WorkerError" else f"{error['type']}: {error['message']}"
-            )
+            named = error["message"] if error["type"] == "WorkerError" else f"{error['type']}: {error['message']}"
             raise SessionError(f"{self._device}: {operation}: {named}")
         return dict(reply)
 

@@ -45,6 +45,7 @@ def _artifact(
         producer="tests",
         reference=reference,
         tolerance=1e-4,
+        streamed_bytes=0,
     )
     artifact.save()
     return artifact

@@ -103,8 +103,25 @@ def test_cache_builds_once_and_again_when_damaged(tmp_path: Path) -> None:
 def test_half_a_gigabyte(tmp_path: Path) -> None:
     module = nn.Linear(12_000, 12_000)
     nn.init.constant_(module.weight, 1e-3)
-    artifact = OnnxExporter().export(
-        module, GraphInputs({"x": torch.ones(1, 12_000)}, ("y",)), tmp_path / "big.onnx"
-    )
+    artifact = OnnxExporter().export(module, GraphInputs({"x": torch.ones(1, 12_000)}, ("y",)), tmp_path / "big.onnx")
     assert artifact.size_bytes > 570_000_000
     assert Artifact.load(artifact.path) == artifact
+
+
+def test_weights_that_are_only_looked_up_are_not_streamed(tmp_path: Path) -> None:
+    class Model(torch.nn.Module):
+        def __init__(self, tied: bool) -> None:
+            super().__init__()
+            self.table = torch.nn.Embedding(100, 8)
+            self.project = torch.nn.Linear(8, 4)
+            self.tied = tied
+
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            hidden = self.project(self.table(ids))
+            return hidden @ self.table.weight[:4] if self.tied else hidden
+
+    inputs = GraphInputs({"ids": torch.tensor([1, 2])}, ("y",))
+    apart = OnnxExporter().export(Model(tied=False), inputs, tmp_path / "apart.onnx")
+    assert apart.streamed_bytes == 4 * (8 * 4 + 4)
+    tied = OnnxExporter().export(Model(tied=True), inputs, tmp_path / "tied.onnx")
+    assert tied.streamed_bytes >= 4 * (8 * 4 + 4) + 4 * 4 * 8

@@ -165,3 +165,23 @@ def test_spearman_is_scipys(pairs: list[tuple[int, int]]) -> None:
     a, b = rankdata([a for a, _ in pairs]), rankdata([b for _, b in pairs])
     expected = np.corrcoef(a, b)[0, 1] if a.std() and b.std() else 0.0
     assert ours == pytest.approx(expected)
+
+
+def test_weights_that_stream_in_a_whole_model_only_are_paid_by_the_mib() -> None:
+    """A model larger than the cache pays memory bandwidth that no operator timed alone pays."""
+    small, large = OperatorSpec.of("ffn", size=1), OperatorSpec.of("ffn", size=2)
+    latencies_ms = {small: 0.01, large: 0.015}
+    streamed_mib = {small: 4.0, large: 12.0}
+    models = []
+    for a, b in [(1, 1), (2, 1), (1, 3), (4, 1), (2, 5), (6, 2)]:
+        truth_ms = 1.2 * (a * 0.01 + b * 0.015) + 0.05 * (4 * a + 12 * b)
+        operators = {small: a, large: b}
+        halves_ms = (truth_ms, truth_ms)
+        models.append(WholeModel(f"m{a}{b}", "calibration", {}, operators, truth_ms, halves_ms, 4, 20, "sha", 0.0))
+    plain = Calibration.fit(latencies_ms, 0.0, models)
+    streaming = Calibration.fit(latencies_ms, 0.0, models, streamed_mib=streamed_mib)
+    assert plain.evaluate(models).worst > 0.1
+    assert streaming.evaluate(models).worst < 1e-6
+    assert streaming.per_streamed_mib_ms > 0.04
+    stored = Calibration.from_dict(streaming.as_dict(), latencies_ms)
+    assert stored.predict(models[0].operators) == pytest.approx(models[0].latency_ms)

@@ -98,9 +98,7 @@ def test_a_run_that_has_not_ended_gives_a_table_that_says_so(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("artifact", ["a1", "a2", "a3"])
-@pytest.mark.parametrize(
-    "record", [None, Parity(1e-3, 1.0, 1e-4, 10.0), Parity(float("nan"), 1.0, 1e-4, 0.0)]
-)
+@pytest.mark.parametrize("record", [None, Parity(1e-3, 1.0, 1e-4, 10.0), Parity(float("nan"), 1.0, 1e-4, 0.0)])
 def test_nothing_without_a_passing_parity_record_of_every_graph(artifact: str, record: Parity | None) -> None:
     parity = {key: value for key, value in journal().parity.items() if key[1] != artifact}
     if record is not None:

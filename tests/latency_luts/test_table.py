@@ -95,9 +95,7 @@ def test_lines_lost_at_the_end_are_told(table: LatencyLut, tmp_path: Path) -> No
     assert LatencyLut.load(path).incomplete == f"{path}: 6 of 8 rows are missing at the end"
 
 
-def test_every_truncation_is_a_table_that_says_so_or_one_clear_error(
-    table: LatencyLut, tmp_path: Path
-) -> None:
+def test_every_truncation_is_a_table_that_says_so_or_one_clear_error(table: LatencyLut, tmp_path: Path) -> None:
     path = tmp_path / "t"
     table.calibrated().save(path)
     whole = path.read_bytes()
@@ -189,9 +187,7 @@ def test_roles_and_dispatch(table: LatencyLut) -> None:
 
 @given(
     st.text(string.ascii_lowercase, min_size=1, max_size=8),
-    st.dictionaries(
-        st.text(string.ascii_lowercase, min_size=1, max_size=5), st.integers(0, 10**6), max_size=4
-    ),
+    st.dictionaries(st.text(string.ascii_lowercase, min_size=1, max_size=5), st.integers(0, 10**6), max_size=4),
     st.sampled_from(["fp32", "int8", "fp16"]),
 )
 def test_operators_print_and_parse(kind: str, sizes: dict[str, int], precision: str) -> None:
@@ -200,9 +196,7 @@ def test_operators_print_and_parse(kind: str, sizes: dict[str, int], precision: 
     assert OperatorSpec.parse(str(operator)) == operator
 
 
-@pytest.mark.parametrize(
-    "text", ["ffn", "ffn[embed=1]", "ffn[embed=x,precision=fp32]", "Ffn[precision=fp32]", ""]
-)
+@pytest.mark.parametrize("text", ["ffn", "ffn[embed=1]", "ffn[embed=x,precision=fp32]", "Ffn[precision=fp32]", ""])
 def test_what_is_no_operator_is_refused(text: str) -> None:
     with pytest.raises(LutFormatError):
         OperatorSpec.parse(text)
