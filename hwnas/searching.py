@@ -5,17 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from hwnas.candidates import write_candidate
 from hwnas.errors import SearchError
 from hwnas.families.base import Family
-from hwnas.files import write_json
+from hwnas.files import artifact_cache, write_json
 from hwnas.latency import TableLatency
 from hwnas.limits import CandidateLimits
-from hwnas.profiling import Progress, Sampling, build_plan, opened, run_plan
+from hwnas.profiling import Progress, Sampling, build_plan, opened, quietly, run_plan
 from hwnas.search.evolution import Evolution, EvolutionSettings
 from hwnas.search.random_search import RandomSearch
 from hwnas.search.run import SearchResult, run_search, search_header
@@ -50,7 +50,9 @@ class Finalist:
 class SearchRequest:
     """How to search: method, HAT's settings, seed, and how many pairs and finalists are looked at.
 
-    ``validation_pairs`` ``None`` scores on the whole validation split, as HAT does.
+    ``validation_pairs`` ``None`` scores on the whole validation split, as HAT does. The search
+    holds predictions to the share ``1 - margin`` of the latency limit, for a table is off by a
+    little and a device is never twice the same; what was measured is held to the limit itself.
     """
 
     method: Method = "evolution"
@@ -59,6 +61,11 @@ class SearchRequest:
     validation_pairs: int | None = None
     finalists: int = 5
     rounds: int = 15
+    margin: float = 0.02
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.margin < 1:
+            raise SearchError(f"search: the margin is {self.margin}; it must be a share in [0, 1), like 0.02")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +89,6 @@ class SearchOutcome:
             "winner": None if self.winner is None else self.winner.as_dict(),
             "drift": self.drift,
         }
-
-
-def _quietly(done: int, total: int, note: str) -> None:
-    pass
 
 
 class InheritedLoss:
@@ -183,7 +186,7 @@ def measure_finalists(
     sampling = Sampling(
         rounds=rounds, calibration=0, check=0, extra=(*wanted, *(a for a in anchors if a not in wanted))
     )
-    plan = build_plan(space, family, workload, sampling, OnnxExporter(), cache, _quietly, operators=())
+    plan = build_plan(space, family, workload, sampling, OnnxExporter(), cache, quietly, operators=())
     with opened(device, cache) as session:
         target = session.target
         if target != table.target:
@@ -213,26 +216,31 @@ def search_and_measure(
     request: SearchRequest,
     out: Path,
     *,
-    device: Device | None,
-    cache: Path,
-    searching: Progress,
-    measuring: Progress,
+    device: Device | None = None,
+    cache: Path | None = None,
+    searching: Progress = quietly,
+    measuring: Progress = quietly,
 ) -> SearchOutcome:
     """Search, measure the best on ``device`` (if any), and write ``search.json`` and ``winner.yml`` to ``out``.
 
-    The winner is the finalist of lowest loss that meets the latency limit as measured (as
-    predicted, if nothing is measured). Everything evaluated or measured is kept in journals in
-    ``out``; the same call goes on where it was interrupted.
+    The winner is the finalist of lowest loss whose measured latency, with its 95 % interval, meets
+    the limit (whose prediction does, if nothing is measured). Everything evaluated or measured is kept in journals in
+    ``out``; the same call goes on where it was interrupted. ``limits`` need a
+    :class:`TableLatency`. Raises :class:`hwnas.errors.WorkloadError` if the table was measured for
+    another number of output symbols than the task has.
     """
+    from hwnas.data.task import require_vocabulary
     from hwnas.training import weights_digest
 
+    require_vocabulary(Workload.from_dict(table.workload), task)
     out.mkdir(parents=True, exist_ok=True)
     pairs = fixed_subset(task.pairs["valid"], request.validation_pairs)
+    searched_ms = None if limits.latency_ms is None else limits.latency_ms * (1 - request.margin)
     result = search_space(
         space,
         family,
         InheritedLoss(supernet, family, pairs),
-        limits,
+        replace(limits, latency_ms=searched_ms),
         method=request.method,
         settings=request.settings,
         seed=request.seed,
@@ -257,7 +265,7 @@ def search_and_measure(
             device,
             out / "finalists.journal.jsonl",
             rounds=request.rounds,
-            cache=cache,
+            cache=cache or artifact_cache(),
             measuring=measuring,
         )
     winner = pick_winner(finalists, limits.latency_ms)
@@ -283,10 +291,13 @@ def fixed_subset(pairs: Sequence[Pair], number: int | None) -> tuple[Pair, ...]:
 
 
 def pick_winner(finalists: Sequence[Finalist], limit_ms: float | None) -> Finalist | None:
-    """The best loss among those that meet the limit, as measured or else as predicted; ``None`` if none does."""
+    """The best loss among those that meet the limit; ``None`` if none does.
+
+    The upper end of the measured interval counts, or the prediction where nothing was measured.
+    """
 
     def latency_ms(finalist: Finalist) -> float:
-        return finalist.predicted_ms if finalist.measured_ms is None else finalist.measured_ms
+        return finalist.predicted_ms if finalist.interval_ms is None else finalist.interval_ms[1]
 
     meeting = [f for f in finalists if limit_ms is None or latency_ms(f) <= limit_ms]
     return min(meeting, key=lambda finalist: finalist.loss, default=None)
