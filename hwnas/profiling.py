@@ -167,9 +167,11 @@ def _cached_program(
     layout: Path, shape: str, graphs: Callable[[], ModelGraphs], exporter: Exporter, cache: Path
 ) -> Program:
     """The program of a whole model; the model is built only if a graph of it was not exported before."""
-    if not layout.is_file():
-        write_json(layout, [asdict(stage) for stage in graphs().stages])
-    stages = [GraphStage(**entry) for entry in json.loads(layout.read_text(encoding="utf-8"))]
+    try:
+        stages = [GraphStage(**entry) for entry in json.loads(layout.read_text(encoding="utf-8"))]
+    except (FileNotFoundError, ValueError, TypeError):  # none, or damaged
+        stages = list(graphs().stages)
+        write_json(layout, [asdict(stage) for stage in stages])
     artifacts = {
         stage.graph: export_cached(f"{shape}/{stage.graph}", partial(_graph, graphs, stage.graph), cache, exporter)
         for stage in stages

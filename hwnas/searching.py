@@ -271,7 +271,9 @@ def search_and_measure(
     winner = pick_winner(finalists, limits.latency_ms)
     outcome = SearchOutcome(request.method, limits.describe(), len(result.evaluations), finalists, winner, drift)
     write_json(out / "search.json", outcome.as_dict())
-    if winner is not None:
+    if winner is None:
+        (out / "winner.yml").unlink(missing_ok=True)  # it was measured before, and no longer meets the limit
+    else:
         write_candidate(out / "winner.yml", space, winner.candidate)
     return outcome
 

@@ -1,0 +1,233 @@
+"""The search on a device: what is evaluated once, what is measured, and who wins."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporters import onnx as onnx_exporter
+from hwnas import evaluation, profiling
+from hwnas.candidates import read_candidate
+from hwnas.data.task import Pair
+from hwnas.errors import InfeasibleError, SearchError, WorkloadError
+from hwnas.families.base import Vocabularies
+from hwnas.latency import TableLatency, decompose, operators_of
+from hwnas.limits import CandidateLimits
+from hwnas.search.evolution import EvolutionSettings
+from hwnas.searching import Finalist, SearchRequest, fingerprint_of, fixed_subset, pick_winner, search_and_measure
+from hwnas.supernet import SuperTransformer
+from hwnas.workload import Workload
+from latency_luts import DISPATCH, LatencyLut, OperatorRow, Subject, WholeModel
+from profiler import LocalDevice, Target
+from tests.contracts.fake_session import FakeSession
+from tests.glue.stand_in import StandInExporter
+from tests.training.toy import FAMILY, SPACE, toy_task
+
+TARGET = Target("here", "onnxruntime-1", 1, "thread_cpu")
+HERE = LocalDevice(name="here", kind="local")
+EVOLUTION = EvolutionSettings(population=8, parents=3, mutants=3, crossovers=3, iterations=2)
+TASK = toy_task()
+
+
+def latency_of(operator) -> float:
+    return 1e-3 + 1e-5 * sum(size for _, size in operator.sizes)
+
+
+def toy_table(workload: Workload = SPACE.workload, **changes: object) -> LatencyLut:
+    """Made-up latencies that grow with size, and two models measured beside them."""
+    operators = (DISPATCH, *operators_of(SPACE, FAMILY, workload))
+    rows = {op: OperatorRow(op, latency_of(op), 5, 25, f"sha-{op}", 1e-7) for op in operators}
+    models = []
+    for which in (0, -1):
+        candidate = SPACE.extreme(which)
+        paid = decompose(SPACE, FAMILY, workload, candidate)
+        models.append(
+            WholeModel(candidate.key, "calibration", candidate.as_dict(), paid, 0.25, (0.25, 0.25), 5, 25, "sha", 1e-7)
+        )
+    fields: dict[str, object] = {
+        "target": TARGET,
+        "workload": workload.as_dict(),
+        "subject": Subject("toy", SPACE.fingerprint),
+        "rows": rows,
+        "models": tuple(models),
+        "rounds": 5,
+    }
+    return LatencyLut(**(fields | changes))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def supernet() -> SuperTransformer:
+    torch.manual_seed(0)
+    vocabularies = Vocabularies(len(TASK.source_vocabulary), len(TASK.target_vocabulary))
+    return SuperTransformer(FAMILY, SPACE, vocabularies).eval()
+
+
+def limits(table: LatencyLut, share: float = 0.5) -> CandidateLimits:
+    latency = TableLatency.from_lut(SPACE, FAMILY, table)
+    fastest, slowest = latency.fastest(), latency.slowest()
+    assert fastest is not None
+    assert slowest is not None
+    limit_ms = fastest[0] + share * (slowest[0] - fastest[0])
+    return CandidateLimits(SPACE, FAMILY, SPACE.workload, latency, latency_ms=limit_ms)
+
+
+def finalist(loss: float, predicted_ms: float, interval_ms: tuple[float, float] | None = None) -> Finalist:
+    measured_ms = None if interval_ms is None else sum(interval_ms) / 2
+    return Finalist(SPACE.extreme(0), loss, predicted_ms, measured_ms, interval_ms)
+
+
+def test_the_winner_is_the_best_that_meets_the_limit_as_measured() -> None:
+    best_but_slow = finalist(1.0, 0.9, (0.95, 1.05))
+    second = finalist(1.5, 1.2, (0.8, 1.0))  # predicted above the limit, measured within
+    third = finalist(1.6, 0.5, (0.5, 0.5))
+    assert pick_winner([third, best_but_slow, second], 1.0) is second
+    assert pick_winner([best_but_slow], 1.0) is None
+    assert pick_winner([third, best_but_slow], None) is best_but_slow
+    assert pick_winner([], 1.0) is None
+
+
+def test_where_nothing_was_measured_the_prediction_counts() -> None:
+    assert pick_winner([one := finalist(2.0, 1.0), finalist(1.0, 1.01)], 1.0) is one
+
+
+def test_of_equals_the_first_wins() -> None:
+    first, second = finalist(1.0, 0.5), finalist(1.0, 0.4)
+    assert pick_winner([first, second], 1.0) is first
+
+
+@given(size=st.integers(1, 60), number=st.integers(1, 80))
+def test_a_fixed_subset_is_spread_evenly(size: int, number: int) -> None:
+    pairs = [Pair((i,), (i,)) for i in range(size)]
+    chosen = [pair.source[0] for pair in fixed_subset(pairs, number)]
+    assert len(chosen) == min(number, size)
+    assert chosen == sorted(set(chosen))
+    gaps = {b - a for a, b in itertools.pairwise(chosen)}
+    assert chosen[0] == 0
+    assert not gaps or max(gaps) - min(gaps) <= 1
+    assert fixed_subset(pairs, None) == tuple(pairs)
+
+
+def test_a_search_keeps_its_best_and_repeats_no_evaluation(supernet, tmp_path: Path, monkeypatch) -> None:
+    table, counted, loss = toy_table(), [], evaluation.validation_loss
+    monkeypatch.setattr(evaluation, "validation_loss", lambda *given: counted.append(1) or loss(*given))
+    request = SearchRequest(settings=EVOLUTION, validation_pairs=20, finalists=4)
+    within = limits(table)
+    outcome = search_and_measure(SPACE, FAMILY, supernet, TASK, table, within, request, tmp_path)
+    assert len(counted) == outcome.evaluations == EVOLUTION.evaluations
+    assert len(outcome.finalists) == 4
+    losses = [found.loss for found in outcome.finalists]
+    assert losses == sorted(losses)
+    pairs = fixed_subset(TASK.pairs["valid"], 20)
+    for found in outcome.finalists:
+        assert isinstance(within.latency, TableLatency)
+        assert found.predicted_ms == within.latency.of(found.candidate) <= 0.98 * within.latency_ms  # type: ignore[operator]
+        assert found.measured_ms is found.interval_ms is None
+        with supernet.active(found.candidate) as model:
+            assert found.loss == pytest.approx(loss(model, FAMILY, pairs))
+    assert outcome.winner == outcome.finalists[0]
+    assert outcome.drift is None
+    assert read_candidate(tmp_path / "winner.yml", SPACE) == outcome.winner.candidate
+    assert json.loads((tmp_path / "search.json").read_text()) == json.loads(json.dumps(outcome.as_dict()))
+
+    counted.clear()
+    assert search_and_measure(SPACE, FAMILY, supernet, TASK, table, within, request, tmp_path) == outcome
+    assert counted == []
+    with pytest.raises(SearchError, match="is of another search"):
+        other = replace(request, validation_pairs=10)
+        search_and_measure(SPACE, FAMILY, supernet, TASK, table, within, other, tmp_path)
+
+
+def test_random_search_spends_as_much(supernet, tmp_path: Path) -> None:
+    request = SearchRequest("random", EVOLUTION, validation_pairs=5)
+    table = toy_table()
+    outcome = search_and_measure(SPACE, FAMILY, supernet, TASK, table, limits(table), request, tmp_path)
+    assert (outcome.method, outcome.evaluations) == ("random", EVOLUTION.evaluations)
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> FakeSession:
+    """This machine, every model taking 0.3 ms on it; nothing is really exported or timed."""
+    session = FakeSession(TARGET, default_ms=0.3)
+    monkeypatch.setattr(profiling, "open_session", lambda device, cache: session)
+    monkeypatch.setattr(onnx_exporter, "OnnxExporter", StandInExporter)
+    return session
+
+
+REQUEST = SearchRequest(settings=EVOLUTION, validation_pairs=5, finalists=3, rounds=4)
+
+
+def measured(supernet, out: Path, table: LatencyLut | None = None, limit_ms: float = 0.31, **changes: object):
+    table = table or toy_table()
+    within = replace(limits(table), latency_ms=limit_ms)
+    request = replace(REQUEST, **changes)  # type: ignore[arg-type]
+    return search_and_measure(
+        SPACE, FAMILY, supernet, TASK, table, within, request, out, device=HERE, cache=out / "cache"
+    )
+
+
+def test_the_finalists_are_measured_beside_models_of_the_table(supernet, device, tmp_path: Path) -> None:
+    outcome = measured(supernet, tmp_path)
+    for found in outcome.finalists:
+        assert found.measured_ms == pytest.approx(0.3)
+        assert found.interval_ms == pytest.approx((0.3, 0.3))
+    assert outcome.winner == outcome.finalists[0]
+    assert outcome.drift == pytest.approx(0.3 / 0.25)
+    names = {line["name"] for line in journal(tmp_path)[0]["items"]}
+    assert {SPACE.extreme(0).key, SPACE.extreme(-1).key} <= names
+    assert {found.candidate.key for found in outcome.finalists} <= names
+    timed = len([entry for entry in device.log if entry[0] == "time"])
+    assert measured(supernet, tmp_path) == outcome
+    assert len([entry for entry in device.log if entry[0] == "time"]) == timed, "something was timed twice"
+
+
+def journal(out: Path) -> list[dict]:
+    return [json.loads(line) for line in (out / "finalists.journal.jsonl").read_text().splitlines()]
+
+
+def test_no_winner_if_none_meets_the_limit_as_measured(supernet, device, tmp_path: Path) -> None:
+    (tmp_path / "winner.yml").write_text("of another day")
+    outcome = measured(supernet, tmp_path, limit_ms=0.29)
+    assert outcome.winner is None
+    assert len(outcome.finalists) == 3
+    assert not (tmp_path / "winner.yml").exists()
+    assert json.loads((tmp_path / "search.json").read_text())["winner"] is None
+
+
+def test_the_table_of_another_target_is_refused(supernet, device, tmp_path: Path) -> None:
+    other = toy_table(target=replace(TARGET, runtime="onnxruntime-2"))
+    with pytest.raises(SearchError, match=r"the table is of here/onnxruntime-2.*, this is here/onnxruntime-1"):
+        measured(supernet, tmp_path, other)
+
+
+def test_the_table_of_another_vocabulary_is_refused(supernet, tmp_path: Path) -> None:
+    workload = replace(SPACE.workload, vocabulary=100)
+    with pytest.raises(WorkloadError, match=r"has 100 output symbols, task 'toy' has 9; profile with --vocabulary 9"):
+        measured(supernet, tmp_path / "out", toy_table(workload))
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_impossible_limit_is_refused_before_anything_is_evaluated(supernet, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(evaluation, "validation_loss", lambda *given: pytest.fail("evaluated"))
+    with pytest.raises(InfeasibleError, match="the fastest candidate has"):
+        measured(supernet, tmp_path, limit_ms=1e-3)
+
+
+@pytest.mark.parametrize("margin", [-0.1, 1.0])
+def test_a_margin_that_cannot_be(margin: float) -> None:
+    with pytest.raises(SearchError, match="margin is"):
+        SearchRequest(margin=margin)
+
+
+def test_the_fingerprint_of_a_table_follows_its_predictions() -> None:
+    table = toy_table()
+    assert fingerprint_of(table) == fingerprint_of(toy_table(created="another day", environment={"cpu": "x"}))
+    row = table.rows[DISPATCH]
+    changed = {**table.rows, DISPATCH: replace(row, latency_ms=2 * row.latency_ms)}
+    assert fingerprint_of(replace(table, rows=changed)) != fingerprint_of(table)
