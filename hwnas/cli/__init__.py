@@ -1,5 +1,17 @@
-"""The ``hwnas`` command."""
+"""The ``hwnas`` command: Ctrl-C is answered in one line from the first import on."""
 
-from hwnas.cli.main import app, main
+from __future__ import annotations
 
-__all__ = ["app", "main"]
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Entry point of the ``hwnas`` command."""
+    try:
+        from hwnas.cli.commands import take_command_line
+    except KeyboardInterrupt:
+        print("hwnas: interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+    take_command_line()

@@ -81,7 +81,7 @@ class Shell:
 
     def __call__(self, *args, stdin=None):
         """Run ``hwnas ARGS`` in this process."""
-        from hwnas.cli import app
+        from hwnas.cli.commands import app
 
         with contextlib.chdir(self.folder):
             result = CliRunner().invoke(app, [str(arg) for arg in args], input=stdin, env=self.environment)

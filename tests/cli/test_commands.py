@@ -9,7 +9,7 @@ import pytest
 import typer.main
 from cli.shell import PROFILE, SEARCH, TRAIN
 
-from hwnas.cli import app
+from hwnas.cli.commands import app
 
 
 def commands():
@@ -163,6 +163,23 @@ def test_ctrl_c_while_input_is_awaited_exits_with_130(bundle, chain):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert len(err.splitlines()) == 1
+
+
+def test_ctrl_c_is_answered_while_the_first_modules_are_imported():
+    program = """
+import sys
+
+class Impatient:
+    def find_spec(self, name, *_):
+        if name == "typer":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Impatient())
+from hwnas.cli import main
+main()
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (130, "", "hwnas: interrupted\n")
 
 
 def test_the_json_of_a_search_names_its_winner_in_winner_yml(chain):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from hwnas.cli import app
+from hwnas.cli.commands import app
 from hwnas.data import load_task
 from hwnas.data.parallel import ParallelFiles, ParallelSettings, prepare_parallel
 from hwnas.data.task import Split, Task

@@ -51,6 +51,6 @@ def _options(
     set_debug(debug)
 
 
-def main() -> None:
-    """Entry point of the ``hwnas`` command."""
+def take_command_line() -> None:
+    """Do what ``sys.argv`` says."""
     guarded(app)()
