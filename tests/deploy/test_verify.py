@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hwnas.data.task import Task
@@ -67,6 +67,8 @@ def report(seed: int, beam: int, error: float, parity_error: float, penalty: flo
     error=st.sampled_from([0.0, 0.03, 0.1]),
     penalty=st.sampled_from([0.0, 1.0]),
 )
+@example(seed=241, beam=2, error=0.1, penalty=0.0)  # searches that part on the way, by a near tie
+@example(seed=74, beam=2, error=0.1, penalty=1.0)
 def test_what_the_error_explains_is_never_called_different(seed: int, beam: int, error: float, penalty: float) -> None:
     found = report(seed, beam, error, error * 1.001 + 1e-6, penalty)
     assert (found.different, found.examples) == (0, ())
