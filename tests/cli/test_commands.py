@@ -101,6 +101,18 @@ def test_a_dry_run_measures_nothing(shell):
     assert not (shell.folder / "dry").exists()
 
 
+@pytest.mark.slow
+def test_a_check_measures_fresh_models_and_tests_an_older_table_on_them(shell):
+    ran = shell(
+        "lut", "check", "--space", "tiny.yaml", "--models", "4", "--calibration", "4", "--rounds", "3",
+        "--against", "x86.lut.jsonl", "--out", "check.jsonl", "--json",
+    )  # fmt: skip
+    assert ran.json["models"] == 8
+    for report in (ran.json["check"], ran.json["against"]):
+        assert 0 < report["mape"] <= report["worst"]
+    assert ran.json["check"] != ran.json["against"]
+
+
 def test_an_added_device_is_listed(shell):
     assert shell("devices", "add", "two", "--threads", "2", "--json").json["name"] == "two"
     listed = shell("devices", "list", "--json").json["devices"]
