@@ -10,7 +10,8 @@ where they stream from memory in the whole model only; ``b`` what an operator co
 beyond its kernels. ``streamed`` is the MiB of weights that an operator timed alone finds in the
 cache and a model larger than the cache has to fetch from memory, so ``g`` is an inverse bandwidth;
 on models of 30 to 110 M parameters it halved the error that scaling alone left. Fitted on relative
-error by non-negative least squares; with more than one class a weak ridge pulls the ``s_c`` towards a common scale, so that five models are enough.
+error by non-negative least squares; with more than one class a weak ridge pulls the ``s_c`` towards a
+common scale, so that five models are enough.
 
 One class is the default because more did not help: on 0.15 to 0.5 ms models (60 of them, two
 runs, 10 to calibrate and 50 held out, means over splits) nothing taken off gave 4.7 % error in the
