@@ -119,9 +119,10 @@ def describe(manifest: dict[str, Any], out: Path) -> str:
         f" {decoding['near_ties']} near ties, {decoding['different']} different"
     )
     if manifest["quality"] is not None:
-        shown = ", ".join(
-            f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value}"
-            for name, value in manifest["quality"].items()
+        quality = dict(manifest["quality"])
+        how = f"{quality.pop('split')} split, {quality.pop('decoder')}, by {quality.pop('by')}"
+        shown = (
+            f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value}" for name, value in quality.items()
         )
-        lines.append(f"test split: {shown}")
+        lines.append(f"{how}: {', '.join(shown)}")
     return "\n".join(lines)
