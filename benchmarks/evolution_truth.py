@@ -19,9 +19,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=100)
     seeds = range(parser.parse_args().seeds)
     singles, pairs = variance_shares()
-    print(
-        f"{SPACE.size():,} candidates; variance of the loss: {singles:.0%} single choices, {pairs:.0%} pairs"
-    )
+    print(f"{SPACE.size():,} candidates; variance of the loss: {singles:.0%} single choices, {pairs:.0%} pairs")
     for share in (0.5, 0.2):
         limits = limit_at(share)
         print(f"limit that {share:.0%} of the space meets: {table(limits, list(compare(limits, seeds)))}")

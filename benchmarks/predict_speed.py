@@ -142,9 +142,7 @@ def main() -> None:
         print(json.dumps(speeds))
         return
     table = speeds["table_batch"]
-    print(
-        f"{arguments.candidates:,} candidates of hat_wmt14_ende, {arguments.threads} torch thread(s); synthetic"
-    )
+    print(f"{arguments.candidates:,} candidates of hat_wmt14_ende, {arguments.threads} torch thread(s); synthetic")
     print("table entries and predictor weights (speed does not depend on them)")
     print(f"{'':<34}{'candidates/s':>14}   table is faster by")
     for name, label in (

@@ -69,9 +69,7 @@ class PrivateApt:
             raise DataError("apt-helper is not on this machine; it is part of the package apt")
         with self._environment() as environment:
             template = "$(LANGUAGE) $(FILENAME)"
-            listed = _run(
-                ["apt-get", "indextargets", "--format", template, "Created-By: Translations"], environment
-            )
+            listed = _run(["apt-get", "indextargets", "--format", template, "Created-By: Translations"], environment)
             files = [line.split(" ", 1)[1] for line in listed.splitlines() if line.startswith(f"{language} ")]
             for file in sorted(files):
                 yield from _run([str(helper), "cat-file", file], environment).splitlines()
@@ -176,9 +174,7 @@ def _configuration_files() -> list[Path]:
     places = dict(re.findall(r"^(\w+)='(.*)'$", shell, re.MULTILINE))
     parts, main = Path(places.get("PARTS", "")), Path(places.get("MAIN", ""))
     names = r"[\w-]+(?:\.conf)?"
-    files = (
-        sorted(file for file in parts.iterdir() if re.fullmatch(names, file.name)) if parts.is_dir() else []
-    )
+    files = sorted(file for file in parts.iterdir() if re.fullmatch(names, file.name)) if parts.is_dir() else []
     return [*files, main] if main.is_file() else files
 
 
@@ -192,9 +188,7 @@ def _run(
     """Standard output of a command; DataError with its last line where it fails."""
     name = " ".join(command[:2])
     try:
-        done = subprocess.run(
-            command, env=environment, cwd=cwd, check=True, capture_output=True, timeout=TIMEOUT_S
-        )
+        done = subprocess.run(command, env=environment, cwd=cwd, check=True, capture_output=True, timeout=TIMEOUT_S)
     except subprocess.CalledProcessError as exc:
         lines = exc.stderr.decode(errors="replace").strip().splitlines() or [f"exit {exc.returncode}"]
         raise DataError(f"{name} failed ({lines[-1]}); {way_out}") from exc

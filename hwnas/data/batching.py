@@ -60,9 +60,7 @@ class _PackedPairs:
     def batch(self, chosen: Ids) -> Batch:
         import torch
 
-        return Batch(
-            torch.from_numpy(self.source.padded(chosen)), torch.from_numpy(self.target.padded(chosen))
-        )
+        return Batch(torch.from_numpy(self.source.padded(chosen)), torch.from_numpy(self.target.padded(chosen)))
 
     def by_length(self, order: Ids, window: Ids) -> Ids:
         """``order`` sorted by window, source length, target length; ties keep their order."""

@@ -127,9 +127,7 @@ def split_of(source: str) -> Split:
     return {0: "test", 1: "valid"}.get(bucket, "train")  # type: ignore[return-value]
 
 
-def write_splits(
-    pairs: Iterable[TextPair], language: Language, folder: Path, counts: Mapping[str, int]
-) -> None:
+def write_splits(pairs: Iterable[TextPair], language: Language, folder: Path, counts: Mapping[str, int]) -> None:
     """Write the text files of each split and ``report.json`` into ``folder``."""
     lines: dict[Split, list[TextPair]] = {split: [] for split in SPLITS}
     for pair in pairs:

@@ -142,9 +142,7 @@ def load_parallel(folder: Path) -> Task:
     """
     manifest = _manifest(folder)
     if manifest.get("schema") != SCHEMA:
-        raise DataError(
-            f"{folder} has schema {manifest.get('schema')!r}, this version reads {SCHEMA}; remake it"
-        )
+        raise DataError(f"{folder} has schema {manifest.get('schema')!r}, this version reads {SCHEMA}; remake it")
     try:
         if _fingerprint(folder) != manifest["fingerprint"]:
             raise DataError(f"the data in {folder} were changed since they were made; prepare them again")
@@ -206,9 +204,7 @@ def _fits(pair: Pair, settings: ParallelSettings) -> bool:
     return long <= settings.max_tokens and long <= settings.max_ratio * short + 3
 
 
-def _made_from(
-    files: Mapping[Split, ParallelFiles], settings: ParallelSettings, name: str
-) -> dict[str, object]:
+def _made_from(files: Mapping[Split, ParallelFiles], settings: ParallelSettings, name: str) -> dict[str, object]:
     """What decides the content of the folder: the settings and the hash of each file."""
     hashes = {}
     for split in SPLITS:

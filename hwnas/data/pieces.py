@@ -25,9 +25,7 @@ def train_pieces(lines: Iterable[str], size: int) -> PieceVocabulary:
     try:
         import sentencepiece
     except ImportError as exc:
-        raise MissingExtraError(
-            "training a vocabulary needs sentencepiece: pip install 'hwnas[text]'"
-        ) from exc
+        raise MissingExtraError("training a vocabulary needs sentencepiece: pip install 'hwnas[text]'") from exc
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
@@ -48,9 +46,7 @@ def train_pieces(lines: Iterable[str], size: int) -> PieceVocabulary:
         )
     except (RuntimeError, ValueError) as exc:
         reason = str(exc).strip().splitlines()[-1]
-        raise DataError(
-            f"no vocabulary of {size} pieces can be trained ({reason}); choose another size"
-        ) from exc
+        raise DataError(f"no vocabulary of {size} pieces can be trained ({reason}); choose another size") from exc
     processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
     ids = range(processor.get_piece_size())
     return PieceVocabulary(

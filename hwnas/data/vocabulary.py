@@ -100,9 +100,7 @@ class PieceVocabulary:
 
     def __post_init__(self) -> None:
         if self.pieces[: len(SPECIALS)] != SPECIALS or len(self.pieces) != len(self.scores):
-            raise VocabularyError(
-                f"a piece vocabulary starts with {SPECIALS} and has one score for each piece"
-            )
+            raise VocabularyError(f"a piece vocabulary starts with {SPECIALS} and has one score for each piece")
         known = {p: i for i, p in enumerate(self.pieces) if i >= len(SPECIALS)}
         if len(known) != len(self.pieces) - len(SPECIALS):
             raise VocabularyError("a piece vocabulary has a piece twice; each may stand in it once")

@@ -76,9 +76,7 @@ class Family(Protocol):
         """Everything any candidate of the space pays for one ``workload``, and when it does."""
         ...
 
-    def count(
-        self, space: SearchSpace, candidate: Candidate, workload: Workload, convention: Convention
-    ) -> Count:
+    def count(self, space: SearchSpace, candidate: Candidate, workload: Workload, convention: Convention) -> Count:
         """Parameters and multiply-accumulates for one workload (batch and beam 1)."""
         ...
 

@@ -32,9 +32,7 @@ class EvolutionSettings:
                 f"evolution: {self.mutants} mutants and {self.crossovers} crossovers; one is needed at least"
             )
         if not 0 < self.mutation_probability <= 1:
-            raise SearchError(
-                f"evolution: mutation probability is {self.mutation_probability}; it must be in (0, 1]"
-            )
+            raise SearchError(f"evolution: mutation probability is {self.mutation_probability}; it must be in (0, 1]")
 
     @property
     def evaluations(self) -> int:

@@ -51,9 +51,7 @@ class SearchJournal:
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
-            raise SearchError(
-                f"{self.path} is being written by another search; wait for it or stop it"
-            ) from exc
+            raise SearchError(f"{self.path} is being written by another search; wait for it or stop it") from exc
 
     def _resume(self, header: Json) -> None:
         whole, records = _whole_lines(self.path)
@@ -67,9 +65,7 @@ class SearchJournal:
                 candidate = self._space.candidate(record["candidate"])
                 self.losses[candidate] = float(record["loss"])
             except (KeyError, TypeError, ValueError, SpaceError) as exc:
-                raise SearchError(
-                    f"{self.path} is damaged in line {number} ({exc}); delete it to start over"
-                ) from exc
+                raise SearchError(f"{self.path} is damaged in line {number} ({exc}); delete it to start over") from exc
         os.ftruncate(self._descriptor, whole)
 
     def add(self, evaluation: Evaluation) -> None:
@@ -118,9 +114,7 @@ def _whole_lines(path: Path) -> tuple[int, list[dict[str, Any]]]:
         except ValueError:
             record = None
         if not isinstance(record, dict):
-            raise SearchError(
-                f"{path} is damaged in line {number}, or no search journal; delete it to start over"
-            )
+            raise SearchError(f"{path} is damaged in line {number}, or no search journal; delete it to start over")
         records.append(record)
     return len(whole), records
 
@@ -133,9 +127,5 @@ def _check_header(path: Path, found: Json, wanted: Json) -> None:
         raise SearchError(f"{path} has schema {schema}, this hwnas reads up to {SCHEMA}; upgrade hwnas")
     differing = [name for name in sorted({*found, *wanted}) if found.get(name) != wanted.get(name)]
     if differing:
-        told = "; ".join(
-            f"{name} is {found.get(name)!r} there, {wanted.get(name)!r} now" for name in differing[:3]
-        )
-        raise SearchError(
-            f"{path} is of another search ({told}); give another file, or delete it to start over"
-        )
+        told = "; ".join(f"{name} is {found.get(name)!r} there, {wanted.get(name)!r} now" for name in differing[:3])
+        raise SearchError(f"{path} is of another search ({told}); give another file, or delete it to start over")

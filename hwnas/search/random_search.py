@@ -30,9 +30,7 @@ class RandomSearch:
     ) -> None:
         """``batch`` candidates are asked for at a time; ``probes`` as for evolution."""
         if evaluations < 1 or batch < 1:
-            raise SearchError(
-                f"random search: {evaluations} evaluations in batches of {batch}; both must be >= 1"
-            )
+            raise SearchError(f"random search: {evaluations} evaluations in batches of {batch}; both must be >= 1")
         self._left = evaluations
         self._batch = batch
         rng = random.Random(f"{seed}/random")

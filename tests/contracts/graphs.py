@@ -13,9 +13,7 @@ Arrays = dict[str, np.ndarray]
 Shape = tuple[int | str, ...]
 
 
-def _artifact(
-    path: Path, *, nodes, given, returned, weights: Arrays, inputs: Arrays, outputs: Arrays
-) -> Artifact:
+def _artifact(path: Path, *, nodes, given, returned, weights: Arrays, inputs: Arrays, outputs: Arrays) -> Artifact:
     path.parent.mkdir(parents=True, exist_ok=True)
     kinds = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64}
     graph = helper.make_graph(

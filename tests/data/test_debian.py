@@ -118,9 +118,7 @@ def test_damaged_catalogs_give_nothing(content):
 
 
 def help_page(*paragraphs):
-    body = "\n".join(
-        f'<p id="par_id{i}" class="x"><a name="n"></a>{text}</p>' for i, text in enumerate(paragraphs)
-    )
+    body = "\n".join(f'<p id="par_id{i}" class="x"><a name="n"></a>{text}</p>' for i, text in enumerate(paragraphs))
     return f'<html><h1 id="hd_id77" dir="auto">Title of page</h1>{body}<p class="x">no id here</p></html>'
 
 
@@ -188,11 +186,7 @@ sides = st.text("abcä ", min_size=5, max_size=40)
 def test_every_sentence_stands_once_on_its_side(sourced):
     counts = {}
     kept = debian.unique(sourced, counts)
-    assert (
-        len({source.lower() for source, _ in kept})
-        == len({target.lower() for _, target in kept})
-        == len(kept)
-    )
+    assert len({source.lower() for source, _ in kept}) == len({target.lower() for _, target in kept}) == len(kept)
     assert sum(counts.values()) == len(kept)
     assert set(counts) == {name for name, _ in sourced}
 
@@ -295,9 +289,7 @@ def test_a_task_from_the_corpus(tmp_path, fake_apt, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(debian, "split_of", lambda source: ("train", "valid", "test")[len(source) % 3])
     said = []
-    task = debian.prepare_debian(
-        "en-de", tmp_path / "task", ParallelSettings(vocabulary_size=60), say=said.append
-    )
+    task = debian.prepare_debian("en-de", tmp_path / "task", ParallelSettings(vocabulary_size=60), say=said.append)
     assert load_task(tmp_path / "task").fingerprint == task.fingerprint
     assert sum(map(len, task.pairs.values())) == 8
     assert any(line.startswith("8 pairs: package descriptions 5") for line in said)
@@ -316,9 +308,7 @@ def private(tmp_path, monkeypatch):
     """A private apt on a machine whose tools exist and whose configuration forbids translations."""
     monkeypatch.setattr(shutil, "which", lambda tool: tool)
     part = tmp_path / "docker-no-languages"
-    part.write_text(
-        'Acquire::Languages "none";\nAcquire { Languages { "none"; }; };\nAcquire::Retries "3";\n'
-    )
+    part.write_text('Acquire::Languages "none";\nAcquire { Languages { "none"; }; };\nAcquire::Retries "3";\n')
     monkeypatch.setattr(apt, "_configuration_files", lambda: [part])
     return apt.PrivateApt(tmp_path / "apt", ("en", "fr"))
 
@@ -376,9 +366,7 @@ def test_files_of_a_package(tmp_path):
         (tree / name).write_text(name)
     file = tmp_path / "a.deb"
     subprocess.run(["dpkg-deb", "--build", tree, file], check=True, capture_output=True)
-    assert list(apt.package_files(file, r"usr/share/de/.*\.txt")) == [
-        ("usr/share/de/a.txt", b"usr/share/de/a.txt")
-    ]
+    assert list(apt.package_files(file, r"usr/share/de/.*\.txt")) == [("usr/share/de/a.txt", b"usr/share/de/a.txt")]
     file.write_bytes(file.read_bytes()[:200])
     with pytest.raises(DataError, match="damaged"):
         list(apt.package_files(file, ".*"))

@@ -27,8 +27,7 @@ present(3) P R EH0 Z AH1 N T
 def dictionary(words=400):
     """A dictionary large enough that no split is empty."""
     return LINES + "".join(
-        f"{'abcdefghij'[i % 10]}{'klmnopqrst'[i // 10 % 10] * (1 + i // 100)} K AA{i % 3}\n"
-        for i in range(words)
+        f"{'abcdefghij'[i % 10]}{'klmnopqrst'[i // 10 % 10] * (1 + i // 100)} K AA{i % 3}\n" for i in range(words)
     )
 
 

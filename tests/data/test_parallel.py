@@ -28,9 +28,7 @@ def files(tmp_path):
         lines = [rng.choices(words, k=rng.randint(1, 7)) for _ in range(count)]
         source, target = tmp_path / f"{split}.src", tmp_path / f"{split}.tgt"
         source.write_text("".join(f"{' '.join(line)}\n" for line in lines), encoding="utf-8")
-        target.write_text(
-            "".join(f"{' '.join(reversed(line)).upper()}\n" for line in lines), encoding="utf-8"
-        )
+        target.write_text("".join(f"{' '.join(reversed(line)).upper()}\n" for line in lines), encoding="utf-8")
         made[split] = ParallelFiles(source, target)
     return made
 
@@ -66,16 +64,12 @@ def test_the_same_files_are_prepared_once(tmp_path, files):
     said = []
     first = prepare_parallel(files, tmp_path / "task", SETTINGS, say=said.append)
     count = len(said)
-    assert (
-        prepare_parallel(files, tmp_path / "task", SETTINGS, say=said.append).fingerprint == first.fingerprint
-    )
+    assert prepare_parallel(files, tmp_path / "task", SETTINGS, say=said.append).fingerprint == first.fingerprint
     assert len(said) == count
     with files["train"].source.open("a") as source, files["train"].target.open("a") as target:
         source.write("abba\n")
         target.write("ABBA\n")
-    assert (
-        prepare_parallel(files, tmp_path / "task", SETTINGS, say=said.append).fingerprint != first.fingerprint
-    )
+    assert prepare_parallel(files, tmp_path / "task", SETTINGS, say=said.append).fingerprint != first.fingerprint
     assert len(said) > count
 
 

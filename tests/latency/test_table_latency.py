@@ -133,9 +133,7 @@ def test_merging_gathering_and_minimising_agree_with_enumeration(
     case: tuple[list[int], list[Factor]], largest: int
 ) -> None:
     sizes, factors = case
-    space = SearchSpace(
-        "s", "f", tuple(Choice(f"c{i}", tuple(range(n))) for i, n in enumerate(sizes)), {}, WORKLOAD
-    )
+    space = SearchSpace("s", "f", tuple(Choice(f"c{i}", tuple(range(n))) for i, n in enumerate(sizes)), {}, WORKLOAD)
     genes = np.array(list(np.ndindex(*sizes)))
     truth = np.array([sum(float(f.table[tuple(gene[list(f.choices)])]) for f in factors) for gene in genes])
     np.testing.assert_allclose(GatherSum(space, factors, 0.5)(genes), truth + 0.5, atol=1e-12)
@@ -152,10 +150,7 @@ def test_the_shipped_spaces_compile_exactly(name: str) -> None:
     space = load_space(name)
     family = get_family(space.family)
     operators = operators_of(space, family, space.workload)
-    rows = {
-        op: OperatorRow(op, math.sqrt(position + 1), 1, 1, "sha", 0.0)
-        for position, op in enumerate(operators)
-    }
+    rows = {op: OperatorRow(op, math.sqrt(position + 1), 1, 1, "sha", 0.0) for position, op in enumerate(operators)}
     target = Target("here", "runtime-1", 1, "thread_cpu")
     subject = Subject(name, space.fingerprint)
     model = TableLatency.from_lut(space, family, LatencyLut(target, space.workload.as_dict(), subject, rows))
@@ -175,9 +170,7 @@ def test_limits_allow_exactly_what_meets_them(table_latency: TableLatency) -> No
     limits = CandidateLimits(TINY, FAMILY, WORKLOAD, table_latency, 0.6, params_m=0.002, peak_memory_mib=2)
     candidates = list(TINY)
     expected = [
-        table_latency.of(c) <= 0.6
-        and FAMILY.count(TINY, c, WORKLOAD, "full").params <= 2000
-        and c["layers"] <= 2
+        table_latency.of(c) <= 0.6 and FAMILY.count(TINY, c, WORKLOAD, "full").params <= 2000 and c["layers"] <= 2
         for c in candidates
     ]
     genes = TINY.encode_many(candidates)

@@ -39,9 +39,7 @@ class TinyFamily:
             for layer, (d, depth), (f, ffn) in product(range(3), enumerate(depths), enumerate((8, 16, 32))):
                 if depth > layer:
                     operator = OperatorSpec.of("ffn", embed=embed, ffn=ffn)
-                    terms.append(
-                        Term(operator, workload.target_tokens, {"embed": e, "layers": d, f"ffn.{layer}": f})
-                    )
+                    terms.append(Term(operator, workload.target_tokens, {"embed": e, "layers": d, f"ffn.{layer}": f}))
         for (d, depth), (h, heads) in product(enumerate(depths), enumerate((1, 2))):
             if depth > 1:
                 terms.append(Term(OperatorSpec.of("attention", heads=heads), 3, {"layers": d, "heads.1": h}))
@@ -58,9 +56,7 @@ class TinyFamily:
 def latency_of(operator: OperatorSpec) -> float:
     """A made-up latency that tells operators apart."""
     sizes = dict(operator.sizes)
-    return (
-        0.01 + 0.001 * sizes.get("embed", 3) * sizes.get("ffn", 2) ** 0.8 / 10 + 0.003 * sizes.get("heads", 0)
-    )
+    return 0.01 + 0.001 * sizes.get("embed", 3) * sizes.get("ffn", 2) ** 0.8 / 10 + 0.003 * sizes.get("heads", 0)
 
 
 def tiny_lut(**changes: object) -> LatencyLut:

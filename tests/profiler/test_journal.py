@@ -126,9 +126,7 @@ def test_a_damaged_last_line_with_its_newline_is_dropped(tmp_path: Path) -> None
         (replace(HEADER, items=HEADER.items[::-1]), "another order"),
     ],
 )
-def test_another_run_is_refused_naming_what_differs(
-    tmp_path: Path, other: JournalHeader, message: str
-) -> None:
+def test_another_run_is_refused_naming_what_differs(tmp_path: Path, other: JournalHeader, message: str) -> None:
     path = tmp_path / "j.jsonl"
     write(path, sample("ffn", 0))
     before = path.read_bytes()

@@ -75,9 +75,7 @@ def test_a_run_from_start_to_end(tmp_path: Path) -> None:
         assert all(len(r.wall_ns) == 3 for r in measured.rounds)
         assert 2.0 <= measured.calls * measured.latency_ms("wall") <= 50
         assert content.calls[str(FAKE), item.name] == measured.calls
-    assert {sha for _, sha in content.parity} == {
-        s.artifact.sha256 for i in plan.items for s in i.program.stages
-    }
+    assert {sha for _, sha in content.parity} == {s.artifact.sha256 for i in plan.items for s in i.program.stages}
     assert [e.at for e in content.environment] == ["start", *["round"] * 4, "end"]
     assert session._programs == {}
     last = seen[-1]
@@ -239,9 +237,7 @@ def test_a_journal_whose_parity_failed_does_not_count(tmp_path: Path) -> None:
     plan = make_plan(tmp_path)
     take(tmp_path / "j", plan, FakeSession())
     lines = [json.loads(line) for line in (tmp_path / "j").read_text().splitlines()]
-    kept = [
-        r | {"max_abs_error": 9.0} if r["kind"] == "parity" else r for r in lines if r["kind"] != "sample"
-    ]
+    kept = [r | {"max_abs_error": 9.0} if r["kind"] == "parity" else r for r in lines if r["kind"] != "sample"]
     (tmp_path / "j").write_text("".join(json.dumps(record) + "\n" for record in kept))
     with pytest.raises(ParityError):
         take(tmp_path / "j", plan, FakeSession(error=0.01))

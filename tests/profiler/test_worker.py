@@ -225,9 +225,7 @@ def test_no_worker_is_left_when_the_driver_is_killed() -> None:
         "session = WorkerSession(LocalTransport(), LocalDevice(name='here', kind='local'))\n"
         "print(session.pid, flush=True)\nos.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, check=False, cwd=Path(__file__).parents[2]
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, cwd=Path(__file__).parents[2])
     assert done.returncode == -signal.SIGKILL
     assert wait_gone(int(done.stdout))
 

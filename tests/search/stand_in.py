@@ -90,11 +90,7 @@ def latency_factors() -> tuple[Factor, ...]:
         embed = SPACE.index[f"{choice.name.split('_')[0]}_embed"]
         widths = np.array(SPACE.choices[embed].values)[:, None]
         values = np.array(choice.values)[None, :]
-        cost = (
-            0.02 + 2e-5 * widths * values
-            if _kind(choice.name) == "ffn"
-            else 0.03 + 2e-4 * widths + 0.004 * values
-        )
+        cost = 0.02 + 2e-5 * widths * values if _kind(choice.name) == "ffn" else 0.03 + 2e-4 * widths + 0.004 * values
         steps = 1.0 if choice.name.startswith("encoder") else 3.0
         factors.append(_gated([embed, position], steps * cost))
     return tuple(factors)

@@ -93,9 +93,7 @@ def test_an_interrupted_search_ends_with_the_same_files_and_repeats_nothing(
     assert (tmp_path / "r.json").read_bytes() == undisturbed[2]
 
 
-def test_killed_while_it_wrote_any_byte(
-    tmp_path: Path, undisturbed: tuple[SearchResult, bytes, bytes]
-) -> None:
+def test_killed_while_it_wrote_any_byte(tmp_path: Path, undisturbed: tuple[SearchResult, bytes, bytes]) -> None:
     path, journal = tmp_path / "j", undisturbed[1]
     for length in range(0, len(journal), 97):
         path.write_bytes(journal[:length])
@@ -180,9 +178,7 @@ def test_a_loss_that_is_no_number_is_an_error_not_a_journal_entry(loss: float, t
     assert len((tmp_path / "j").read_text().splitlines()) == 1
 
 
-def test_places_that_cannot_be_written_are_told(
-    tmp_path: Path, undisturbed: tuple[SearchResult, bytes, bytes]
-) -> None:
+def test_places_that_cannot_be_written_are_told(tmp_path: Path, undisturbed: tuple[SearchResult, bytes, bytes]) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SearchError, match="cannot open the search journal"):
         search(tmp_path / "file" / "j", loss_of)

@@ -117,9 +117,7 @@ def test_children_come_from_the_parents() -> None:
 
 def test_a_tiny_feasible_share_is_found_from_the_probe_and_walked_through() -> None:
     """About 5e-7 of this space is feasible: uniform draws find none, the smallest candidate is."""
-    space = SearchSpace(
-        "narrow", "none", tuple(Choice(f"c{i}", tuple(range(1, 5))) for i in range(20)), {}, Workload()
-    )
+    space = SearchSpace("narrow", "none", tuple(Choice(f"c{i}", tuple(range(1, 5))) for i in range(20)), {}, Workload())
     limits = WidthLimit(10)
     searcher = Evolution(space, limits, EvolutionSettings(30, 10, 10, 10, 3, 0.3))
     proposed = run(searcher, lambda c: -float(space.encode(c).sum()))

@@ -48,10 +48,7 @@ def test_active_extracted_and_built_alone_give_the_same_outputs(supernet, batch,
     alone = FAMILY.model(SPACE, candidate, VOCABULARIES).eval()
     state = supernet.largest.state_dict()
     alone.load_state_dict(
-        {
-            name: state[name][tuple(slice(size) for size in tensor.shape)]
-            for name, tensor in alone.state_dict().items()
-        }
+        {name: state[name][tuple(slice(size) for size in tensor.shape)] for name, tensor in alone.state_dict().items()}
     )
     assert torch.equal(alone(*batch), extracted(*batch))
     assert not extracted.training
@@ -81,9 +78,7 @@ def test_gradients_are_those_of_slicing_by_autograd(batch):
     leaves = {name: p.detach().clone().requires_grad_() for name, p in supernet.largest.named_parameters()}
     for candidate in CANDIDATES[2:4]:
         plain = FAMILY.model(SPACE, candidate, VOCABULARIES).eval()
-        slices = {
-            name: leaves[name][tuple(slice(size) for size in p.shape)] for name, p in plain.named_parameters()
-        }
+        slices = {name: leaves[name][tuple(slice(size) for size in p.shape)] for name, p in plain.named_parameters()}
         torch.func.functional_call(plain, slices, batch, tie_weights=True).square().mean().backward()
     for name, parameter in supernet.largest.named_parameters():
         wanted = leaves[name].grad

@@ -71,9 +71,7 @@ def test_a_wide_beam_finds_the_best_of_all_answers(model, length_penalty):
 
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_beams_do_not_depend_on_the_batch(model, batch_size):
-    assert beam_search(model, SOURCES, 4, LIMITS, batch_size=batch_size) == beam_search(
-        model, SOURCES, 4, LIMITS
-    )
+    assert beam_search(model, SOURCES, 4, LIMITS, batch_size=batch_size) == beam_search(model, SOURCES, 4, LIMITS)
 
 
 def test_answers_end_once_and_keep_to_their_own_limit(model):

@@ -121,9 +121,7 @@ def test_what_is_learnt_is_the_task(tmp_path):
     tuned = finetune(model, FAMILY, TASK, FinetuneSettings(updates=60), tmp_path / "f.pt")
     assert validation_loss(tuned, FAMILY, TASK.pairs["valid"]) < before
     assert not tuned.training
-    resumed = finetune(
-        loaded.extract(candidate), FAMILY, TASK, FinetuneSettings(updates=60), tmp_path / "f.pt"
-    )
+    resumed = finetune(loaded.extract(candidate), FAMILY, TASK, FinetuneSettings(updates=60), tmp_path / "f.pt")
     assert_same(resumed.state_dict(), tuned.state_dict())
     other = loaded.extract(SPACE.extreme(-1))
     with pytest.raises(CheckpointError, match="belongs to another run: start is"):
@@ -158,9 +156,7 @@ def test_a_checkpoint_of_other_settings_or_data_is_refused(tmp_path, changes, ta
 
 def test_checkpointing_more_often_is_the_same_run(tmp_path):
     train_supernet(SPACE, FAMILY, TASK, replace(QUICK, updates=7), tmp_path / "s.pt")
-    train_supernet(
-        SPACE, FAMILY, TASK, replace(QUICK, updates=7, checkpoint_every=2), tmp_path / "s.pt", stop_at(0)
-    )
+    train_supernet(SPACE, FAMILY, TASK, replace(QUICK, updates=7, checkpoint_every=2), tmp_path / "s.pt", stop_at(0))
 
 
 def test_an_unfinished_or_foreign_supernet_is_not_loaded(tmp_path):

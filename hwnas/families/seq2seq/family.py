@@ -33,9 +33,7 @@ class Seq2Seq:
         """See :func:`hwnas.families.seq2seq.terms.terms`."""
         return listing.terms(space, workload)
 
-    def count(
-        self, space: SearchSpace, candidate: Candidate, workload: Workload, convention: Convention
-    ) -> Count:
+    def count(self, space: SearchSpace, candidate: Candidate, workload: Workload, convention: Convention) -> Count:
         """See :func:`hwnas.families.seq2seq.count.count`."""
         return counting.count(candidate, space.fixed["qkv"], workload, convention)
 

@@ -42,9 +42,7 @@ class DecoderStepGraph(nn.Module):
         masks = dict(zip(attended, tensors[2 * layers :], strict=False))
         past = tensors[2 * layers + len(attended) :]
         caches = tuple(zip(past[::2], past[1::2], strict=True))
-        logits, grown = self.model.step(
-            tokens, position, Memory(kept[::2], kept[1::2], masks), caches, self.beam
-        )
+        logits, grown = self.model.step(tokens, position, Memory(kept[::2], kept[1::2], masks), caches, self.beam)
         return (logits, *(tensor for pair in grown for tensor in pair))
 
 
@@ -66,17 +64,13 @@ def build_graphs(model: SubTransformer, workload: Workload) -> ModelGraphs:
     """
     rows, names, caches = workload.batch * workload.beam, memory_names(model), cache_names(model)
     generator = torch.Generator().manual_seed(workload.source_tokens)
-    source = _symbols(
-        model.source_embedding.weight.size(0), (workload.batch, workload.source_tokens), generator
-    )
+    source = _symbols(model.source_embedding.weight.size(0), (workload.batch, workload.source_tokens), generator)
     encoder = GraphInputs({"source": source}, names, {"source": {0: "batch", 1: "source"}})
     with torch.no_grad():
         memory = dict(zip(names, EncoderGraph(model)(source), strict=True))
 
     past: dict[str, Tensor] = {}
-    for name, (cache, _) in zip(
-        caches, (pair for pair in model.empty_caches(rows) for _ in pair), strict=True
-    ):
+    for name, (cache, _) in zip(caches, (pair for pair in model.empty_caches(rows) for _ in pair), strict=True):
         past[name] = torch.randn(rows, cache.size(1), workload.cache, cache.size(3), generator=generator)
     tokens = _symbols(model.target_embedding.weight.size(0), (rows,), generator)
     step = GraphInputs(

@@ -67,9 +67,7 @@ class SubTransformer(nn.Module):
         table = sinusoids(positions, widest[1])[:, :decoder_embed].contiguous()
         self.target_embedding = TargetEmbedding(vocabularies.target, decoder_embed, table)
         self.self_attention = nn.ModuleList(DecoderSelfAttention(decoder_embed, h, qkv) for h in self_heads)
-        self.cross_attention = nn.ModuleList(
-            DecoderCrossAttention(decoder_embed, h, qkv) for h in cross_heads
-        )
+        self.cross_attention = nn.ModuleList(DecoderCrossAttention(decoder_embed, h, qkv) for h in cross_heads)
         self.decoder_ffn = nn.ModuleList(FeedForward(decoder_embed, ffn) for ffn in decoder_ffn)
         self.output = OutputProjection(self.target_embedding.weight)
 

@@ -62,9 +62,7 @@ def parse_space(document: Mapping[str, Any]) -> SearchSpace:
     except WorkloadError as exc:
         raise SpaceError(str(exc)) from exc
     _check(parsed, workload)
-    return build_space(
-        parsed.name, parsed.family, parsed.choices.model_dump(), parsed.fixed.model_dump(), workload
-    )
+    return build_space(parsed.name, parsed.family, parsed.choices.model_dump(), parsed.fixed.model_dump(), workload)
 
 
 def _first_error(exc: ValidationError) -> str:
@@ -92,9 +90,7 @@ def build_space(
     return SearchSpace(name, family, tuple(choices), dict(fixed), workload)
 
 
-def _side(
-    values: Mapping[str, list[int]], embed: str, depth: str, per_layer: tuple[str, ...]
-) -> list[Choice]:
+def _side(values: Mapping[str, list[int]], embed: str, depth: str, per_layer: tuple[str, ...]) -> list[Choice]:
     depths = values[depth]
     choices = [Choice(embed, tuple(values[embed])), Choice(depth, tuple(depths))]
     for name in per_layer:
