@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,7 +34,7 @@ class DemoSettings:
 
     ``limit_share`` puts the latency limit that far between the fastest and the slowest
     SubTransformer. The search is HAT's with a smaller population, on a fixed subset of the
-    validation words: HAT's 3,125 evaluations on all of them would take over an hour.
+    validation words: HAT's 3,125 evaluations on all of them would take about an hour.
     """
 
     updates: int = 7000
@@ -64,14 +65,18 @@ def run_demo(
     from hwnas.evaluation import quality_of
     from hwnas.training import FinetuneSettings, TrainingSettings, finetune, train_supernet
 
-    seconds: dict[str, float] = {}
+    spent = out / "seconds.json"
+    seconds: dict[str, float] = json.loads(spent.read_text(encoding="utf-8")) if spent.is_file() else {}
 
     @contextmanager
     def step(name: str) -> Iterator[Bar]:
         began = time.monotonic()
-        with bar(name) as shown:
-            yield shown
-        seconds[name] = time.monotonic() - began
+        try:
+            with bar(name) as shown:
+                yield shown
+        finally:  # of an interrupted step too: what is told in the end is what everything took
+            seconds[name] = seconds.get(name, 0.0) + time.monotonic() - began
+            write_json(spent, seconds)
 
     space = load_space(SPACE)
     family = get_family(space.family)
