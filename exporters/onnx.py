@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
@@ -69,8 +69,7 @@ class OnnxExporter:
             self._write(module, inputs, graph, path.name)
             given, returned, streamed_bytes = _check(graph, inputs, path.name)
             np.savez(npz, **reference)  # type: ignore[arg-type]
-            outputs = [value for key, value in reference.items() if key.startswith("output/")]
-            largest = max((float(np.abs(v.astype(np.float64)).max(initial=0.0)) for v in outputs), default=0.0)
+            largest = _largest([value for key, value in reference.items() if key.startswith("output/")])
             artifact = Artifact(
                 path=path,
                 format="onnx",
@@ -143,6 +142,12 @@ def _reference(module: nn.Module, inputs: GraphInputs, path: Path) -> Arrays:
             f" but outputs names {len(inputs.outputs)}: {', '.join(inputs.outputs)}"
         )
     return arrays | {f"output/{name}": _array(tensor) for name, tensor in zip(inputs.outputs, outputs, strict=True)}
+
+
+def _largest(outputs: Iterable[npt.NDArray[np.generic]]) -> float:
+    """Largest absolute finite value: an infinity (a mask) must not make every difference tolerable."""
+    values = [np.abs(output.astype(np.float64)) for output in outputs]
+    return max((float(value.max(initial=0.0, where=np.isfinite(value))) for value in values), default=0.0)
 
 
 def _array(tensor: Any) -> npt.NDArray[np.generic]:

@@ -99,6 +99,16 @@ def test_cache_builds_once_and_again_when_damaged(tmp_path: Path) -> None:
     assert export_cached(key, build, tmp_path, OnnxExporter()) == first
 
 
+def test_an_infinite_output_does_not_make_every_difference_tolerable(tmp_path: Path) -> None:
+    class Masks(nn.Module):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return 3 * x, torch.where(x > 1, float("-inf"), x)
+
+    inputs = GraphInputs({"x": torch.tensor([1.0, 2.0])}, ("y", "mask"))
+    artifact = OnnxExporter().export(Masks(), inputs, tmp_path / "mask.onnx")
+    assert artifact.tolerance == pytest.approx(6e-4)
+
+
 @pytest.mark.slow
 def test_half_a_gigabyte(tmp_path: Path) -> None:
     module = nn.Linear(12_000, 12_000)
