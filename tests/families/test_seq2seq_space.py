@@ -182,3 +182,18 @@ def test_memory_grows_with_every_choice_and_with_the_workload(tmp_path):
     wider = Workload(**space.workload.as_dict() | {"beam": 40})
     assert family.peak_memory_bytes(space, small, wider) > base
     assert base > 4 * family.count(space, small, space.workload, "full").params
+
+
+def test_a_decoder_step_holds_its_caches_twice(tmp_path):
+    """As they were and grown, keys and values of every layer: what another token of a long target costs."""
+    space, family = load_space(write_space(tmp_path / "s.yaml")), get_family("seq2seq")
+    large = space.extreme(-1)
+    needed = [
+        family.peak_memory_bytes(
+            space, large, Workload(**space.workload.as_dict() | {"target_tokens": tokens, "beam": 9})
+        )
+        for tokens in (5000, 5001)
+    ]
+    cache = 2 * 2 * large["decoder_layers"] * 9 * space.fixed["qkv"]
+    scores = 2 * 9 * max(value for name, value in large.entries if "_heads" in name)
+    assert (needed[1] - needed[0]) / 4 == cache + scores

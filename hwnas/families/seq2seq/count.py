@@ -117,8 +117,8 @@ def peak_memory_bytes(candidate: Candidate, qkv: int, workload: Workload) -> int
     """Weights, the key-value caches at their longest, and the largest set of live activations, in fp32.
 
     The encoder's activations and the decoder's caches are not alive together: the peak is the
-    larger of the two phases. A step's live set is one sublayer's inputs, intermediate results and
-    outputs, or the logits.
+    larger of the two phases. A step holds its caches twice (as they were, and grown) and one
+    sublayer's inputs, intermediate results and outputs, or the logits.
     """
     sizes = _Sizes.of(candidate, qkv)
     weights = count(candidate, qkv, workload, "full").params
@@ -136,6 +136,5 @@ def peak_memory_bytes(candidate: Candidate, qkv: int, workload: Workload) -> int
         rows * (2 * sizes.decoder_embed + max(sizes.decoder_ffn)),
         rows * (sizes.decoder_embed + workload.vocabulary),
     )
-    # A step writes one layer's grown cache while the old one is still alive.
-    growing = 2 * rows * workload.target_tokens * qkv
-    return _FP32_BYTES * (weights + cross + max(kept + encoder, cache + growing + step))
+    # A step's graph returns the grown caches of all layers while the old ones, its inputs, are still alive.
+    return _FP32_BYTES * (weights + cross + max(kept + encoder, 2 * cache + step))
