@@ -42,7 +42,7 @@ def write_candidate(path: Path, space: SearchSpace, candidate: Candidate, *, hat
 def _space_named_in(path: Path) -> str | None:
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+    except (OSError, ValueError, yaml.YAMLError):
         return None  # whoever reads the candidate says what is wrong with the file
     named = document.get("space") if isinstance(document, dict) else None
     return str(named) if named is not None else None

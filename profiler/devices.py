@@ -141,7 +141,7 @@ def _parse(text: str, path: Path) -> Devices:
         mark = exc.problem_mark or exc.context_mark
         place = f":{mark.line + 1}:{mark.column + 1}" if mark is not None else ""
         raise DeviceError(f"{path}{place}: {exc.problem or exc.context}") from exc
-    except yaml.YAMLError as exc:
+    except (yaml.YAMLError, ValueError) as exc:  # a date that cannot be is a ValueError
         raise DeviceError(f"{path}: {' '.join(str(exc).split())}") from exc
     if not isinstance(document, dict) or set(document) != {"devices"}:
         raise DeviceError(f"{path}: one top-level key 'devices' is expected")
@@ -158,7 +158,7 @@ def _device(name: str, fields: object, path: Path) -> Device:
     if not isinstance(fields, dict):
         raise DeviceError(f"{place}: fields like 'kind: local' are expected")
     kind = fields.get("kind")
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         given = "kind is missing" if kind is None else f"kind {kind!r} is unknown"
         raise DeviceError(f"{place}: {given}; known: {', '.join(_KINDS)}")
     model = _KINDS[kind][0]

@@ -26,7 +26,7 @@ def get_family(name: str) -> Family:
         raise SpaceError(f"unknown family {name!r}; known: {known}, or your own as package.module:Class")
     try:
         module = _import(module_name)
-    except (ImportError, SyntaxError) as exc:
+    except (ImportError, SyntaxError, TypeError) as exc:  # TypeError: a relative name
         raise SpaceError(f"family {name!r} cannot be imported: {exc}") from exc
     try:
         family: Family = getattr(module, class_name)()

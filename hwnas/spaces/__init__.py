@@ -46,7 +46,7 @@ def _read(path: Path, asked: str) -> Mapping[str, Any]:
         raise SpaceError(f"{asked!r} is neither a file nor a space that ships; known: {known}") from None
     except (OSError, UnicodeDecodeError) as exc:
         raise SpaceError(f"{path} cannot be read: {exc}") from exc
-    except yaml.YAMLError as exc:
+    except (yaml.YAMLError, ValueError) as exc:  # a date that cannot be is a ValueError
         raise SpaceError(f"{path} is not YAML: {' '.join(str(exc).split())}") from exc
     if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
         raise SpaceError(f"{path} is not a space: it must be a mapping with name, family, choices …")

@@ -45,6 +45,7 @@ SPACES = {
     "no mapping": ("- a\n- b\n", "mapping"),
     "no YAML": ("name: [", "YAML"),
     "empty": ("", "mapping"),
+    "impossible date": (edited("name: tiny", "name: 2026-13-45"), "month must be in 1..12"),
 }
 
 
@@ -83,6 +84,7 @@ UNKNOWN = {
     "device": ((*PROFILE, "--out", "new.jsonl", "--device", "pi5"), "'pi5' is not in devices.yaml; known: x86"),
     "space": (("space", "show", "g3p"), "g3p"),
     "family module": (("space", "show", "tiny.yaml", "--family", "no.such:Thing"), "no.such:Thing"),
+    "relative family": (("space", "show", "tiny.yaml", "--family", "..no:Thing"), "..no:Thing"),
     "family class": (("space", "show", "tiny.yaml", "--family", "os:Thing"), "os:Thing"),
     "family without class": (("space", "show", "tiny.yaml", "--family", "os"), "'os'"),
     "data": ((*TRAIN, "--out", "new.pt", "--data", "nosuch"), "nosuch"),

@@ -48,6 +48,7 @@ def test_the_space_that_is_asked_for_comes_first(tmp_path: Path) -> None:
         ("space: nowhere\nchoices: {}\n", "'nowhere' is neither a file nor a space that ships"),
         ("space: g2p\nchoices: {}\n", r"c\.yml: candidate lacks 'encoder_embed'"),
         ("a: [", r"c\.yml is not YAML"),
+        ("a: 2026-13-45", r"c\.yml is not YAML: month must be in 1\.\.12"),
         ("- 1\n", r"c\.yml is not a SubTransformer"),
         ("space: g2p\n", r"c\.yml"),
     ],

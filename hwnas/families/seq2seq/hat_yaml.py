@@ -87,7 +87,7 @@ def _read(path: Path) -> Mapping[str, Any]:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as exc:
         raise SpaceError(f"{path} cannot be read: {exc}") from exc
-    except yaml.YAMLError as exc:
+    except (yaml.YAMLError, ValueError) as exc:  # a date that cannot be is a ValueError
         raise SpaceError(f"{path} is not YAML: {' '.join(str(exc).split())}") from exc
     if isinstance(document, dict) and isinstance(document.get("choices"), dict):
         document = document["choices"]
