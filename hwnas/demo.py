@@ -37,14 +37,14 @@ class DemoSettings:
     validation words: HAT's 3,125 evaluations on all of them would take about an hour.
     """
 
-    updates: int = 7000
+    updates: int = 9000
     finetune_updates: int = 600
     rounds: int = 20
     calibration: int = 10
     check: int = 20
-    limit_share: float = 0.4
+    limit_share: float = 0.5
     evolution: EvolutionSettings = field(
-        default_factory=lambda: EvolutionSettings(population=60, parents=12, mutants=20, crossovers=20, iterations=12)
+        default_factory=lambda: EvolutionSettings(population=60, parents=12, mutants=20, crossovers=20, iterations=20)
     )
     validation_pairs: int = 500
     finalists: int = 3
