@@ -18,9 +18,10 @@ __all__ = ["read_any_candidate", "read_candidate", "write_candidate"]
 
 
 def read_any_candidate(path: Path, space: str | None, family: str | None) -> tuple[SearchSpace, Family, Candidate]:
-    """A candidate with its space: the one named, the one its file names, else the smallest that holds it.
+    """A candidate with its space: the one named, the one its file names, else the smallest that holds HAT's.
 
-    Raises :class:`hwnas.errors.SpaceError` if the file cannot be read or is not of the space.
+    Raises :class:`hwnas.errors.SpaceError` if the file cannot be read, is not of the space, or is not
+    HAT's and no space is named.
     """
     named = space or _space_named_in(path)
     if named is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 
@@ -59,6 +60,14 @@ def test_files_that_are_no_candidates_are_named(tmp_path: Path, text: str, messa
     with pytest.raises(SpaceError, match=message) as caught:
         read_any_candidate(path, None, None)
     assert "\n" not in str(caught.value)
+
+
+def test_a_candidate_of_ours_that_names_no_space_is_not_counted_as_hats(tmp_path: Path) -> None:
+    space, path = load_space("g2p"), tmp_path / "c.yml"
+    path.write_text(json.dumps(space.extreme(0).as_dict()))
+    with pytest.raises(SpaceError, match=r"c\.yml: it names no space and is not HAT's YAML; name its space"):
+        read_any_candidate(path, None, None)
+    assert read_any_candidate(path, "g2p", None)[2] == space.extreme(0)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -47,9 +47,15 @@ def read_candidate(path: Path, space: SearchSpace) -> Candidate:
 
 
 def read_stand_alone(path: Path, workload: Workload, qkv: int = HAT_QKV) -> tuple[SearchSpace, Candidate]:
-    """A candidate with the smallest space that holds it, for a file read without naming a space."""
+    """HAT's candidate with the smallest space that holds it, for a file read without naming a space.
+
+    ``qkv`` is HAT's one width. Raises :class:`SpaceError` for a candidate of ours: its width is its space's.
+    """
+    document = _read(path)
+    if not _is_hats(document):
+        raise SpaceError(f"{path}: it names no space and is not HAT's YAML; name its space (--space)")
     try:
-        values = _values(_read(path))
+        values = _values(document)
         space = _space_of(values, workload, qkv)
         return space, space.candidate(values)
     except SpaceError as exc:
@@ -96,8 +102,12 @@ def _read(path: Path) -> Mapping[str, Any]:
     return document
 
 
+def _is_hats(document: Mapping[str, Any]) -> bool:
+    return any(key in _SCALARS or key in _LISTS for key in document)
+
+
 def _values(document: Mapping[str, Any]) -> dict[str, int]:
-    if not any(key in _SCALARS or key in _LISTS for key in document):
+    if not _is_hats(document):
         return {str(key): _whole(str(key), value) for key, value in document.items()}
     known = {*_SCALARS, *_LISTS}
     unknown = sorted(str(key) for key in document if str(key).endswith("-subtransformer") and key not in known)
@@ -136,16 +146,12 @@ def _whole(key: str, value: object) -> int:
 def _space_of(values: Mapping[str, int], workload: Workload, qkv: int) -> SearchSpace:
     choices: dict[str, list[int]] = {}
     for name in ("encoder_embed", "encoder_layers", "decoder_embed", "decoder_layers"):
-        if name not in values:
-            raise SpaceError(f"{name} is missing")
         if values[name] < 1:
             raise SpaceError(f"{name}: {values[name]} is not at least 1")
         choices[name] = [values[name]]
     for name in (*ENCODER_CHOICES, *DECODER_CHOICES):
         layers = values["encoder_layers" if name in ENCODER_CHOICES else "decoder_layers"]
-        given = {values[f"{name}.{layer}"] for layer in range(layers) if f"{name}.{layer}" in values}
-        if not given:
-            raise SpaceError(f"{name}.0 is missing")
+        given = {values[f"{name}.{layer}"] for layer in range(layers)}
         if min(given) < 1:
             raise SpaceError(f"{name}: {min(given)} is not at least 1")
         choices[name] = sorted(given)
