@@ -20,7 +20,7 @@ from hwnas.files import artifact_cache, write_json
 from hwnas.latency import decompose, operators_of
 from hwnas.space import Candidate, SearchSpace
 from hwnas.workload import Workload
-from latency_luts import LatencyLut, OperatorSpec
+from latency_luts import Calibration, LatencyLut, OperatorSpec
 from latency_luts.errors import LutMismatchError
 from latency_luts.rows import DISPATCH
 from profiler import (
@@ -240,11 +240,14 @@ def profile_space(
 
     The journal stands beside the table (:func:`journal_of`); the same call after an interruption
     goes on where it stopped. Raises :class:`profiler.errors.ProfilerError` if the device or an
-    artifact fails, :class:`latency_luts.LutError` if no table can be derived.
+    artifact fails, :class:`latency_luts.LutError` if no table can be derived, or (before anything is
+    measured) if there are whole models to calibrate on, but too few.
     """
     from exporters.onnx import OnnxExporter
 
     sampling, cache = sampling or Sampling(), cache or artifact_cache()
+    if sampling.calibration:
+        Calibration.require_enough(sum(model.role == "calibration" for model in choose_models(space, sampling)))
     plan = build_plan(space, family, workload, sampling, OnnxExporter(), cache, exporting)
     journal_path = journal_of(out)
     with opened(device, cache) as session:

@@ -71,6 +71,15 @@ class Calibration:
         """The plain sum of the table, nothing taken off and nothing added."""
         return cls(dict(latencies_ms), 0.0, 0.0, 0.0, {"all": 1.0}, {}, 0, None)
 
+    @staticmethod
+    def require_enough(models: int) -> None:
+        """Raise :class:`LutError` if so many whole models are too few to fit on."""
+        if models < LEAST_MODELS:
+            raise LutError(
+                f"{models} whole models to calibrate on are too few: at least {LEAST_MODELS} are needed"
+                " (5 to 10 are better), or none for a plain sum; profile with more calibration models"
+            )
+
     @classmethod
     def fit(
         cls,
@@ -86,11 +95,7 @@ class Calibration:
         Raises :class:`LutError` for fewer than three models, and
         :class:`MissingOperatorError` if one of them pays an operator the table lacks.
         """
-        if len(models) < LEAST_MODELS:
-            raise LutError(
-                f"{len(models)} whole models were measured, calibration needs at least {LEAST_MODELS}"
-                " (5 to 10 are better); profile with more calibration models"
-            )
+        cls.require_enough(len(models))
         classes, streamed_mib = dict(classes or {}), dict(streamed_mib or {})
         names = tuple(sorted({classes.get(op.kind, "all") for model in models for op in model.operators}))
         overheads = [factor * dispatch_ms for factor in _OVERHEADS] if dispatch_ms else [0.0]

@@ -283,6 +283,12 @@ def test_a_profile_goes_on_in_no_other_profiles_journal(untouched):
         assert named in ran.refusal
 
 
+def test_too_few_models_to_calibrate_on_are_refused_before_anything_is_measured(untouched):
+    ran = untouched(*PROFILE[:-4], "--calibration", "2", "--out", "few/few.jsonl")
+    assert "2 whole models to calibrate on are too few: at least 3 are needed" in ran.refusal
+    assert not (untouched.folder / "few").exists()
+
+
 CUT = {"in the header": 200, "in a row": 5000, "in a calibration model": 0.8, "at a line's end": "line"}
 
 

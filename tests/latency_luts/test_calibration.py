@@ -111,7 +111,7 @@ def test_a_class_without_calibration_models_takes_the_common_scale() -> None:
 
 def test_too_few_models_and_missing_operators_are_refused() -> None:
     known = truth(0.01, 0.0005, 1.2, 1.0)
-    with pytest.raises(LutError, match="2 whole models were measured"):
+    with pytest.raises(LutError, match="2 whole models to calibrate on are too few"):
         Calibration.fit(TABLE, DISPATCH_MS, models_of(known, 2, seed=0))
     with pytest.raises(MissingOperatorError, match="attention"):
         Calibration.fit({}, DISPATCH_MS, models_of(known, 5, seed=0))
