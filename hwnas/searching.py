@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from hwnas.candidates import write_candidate
-from hwnas.errors import SearchError
+from hwnas.errors import InfeasibleError, SearchError
 from hwnas.families.base import Family
 from hwnas.files import artifact_cache, write_json
 from hwnas.latency import TableLatency
@@ -70,7 +70,7 @@ class SearchRequest:
 
 @dataclass(frozen=True, slots=True)
 class SearchOutcome:
-    """What a search found. ``drift`` is the device's latency now over the table's; ``None`` if not measured."""
+    """What a search found. ``drift`` is the device's latency now over the table's; ``None`` if unknown."""
 
     method: Method
     limits: str
@@ -170,11 +170,11 @@ def measure_finalists(
     rounds: int,
     cache: Path,
     measuring: Progress,
-) -> tuple[tuple[Finalist, ...], float]:
+) -> tuple[tuple[Finalist, ...], float | None]:
     """Measure candidates (with their losses) on the device, in the same rounds as models the table knows.
 
     The second value is the drift since the table was made: the median ratio of those models'
-    latency now to then. It is reported, and corrects nothing.
+    latency now to then; ``None`` if the table knows none. It is reported, and corrects nothing.
     """
     import numpy as np
 
@@ -203,7 +203,7 @@ def measure_finalists(
         Finalist(candidate, loss, latency.of(candidate), *measured(candidate)) for candidate, loss in candidates
     )
     ratios = [measured(candidate)[0] / model.latency_ms for candidate, model in anchors.items()]
-    return finalists, float(np.median(ratios)) if ratios else 1.0
+    return finalists, float(np.median(ratios)) if ratios else None
 
 
 def search_and_measure(
@@ -233,14 +233,15 @@ def search_and_measure(
     from hwnas.training import weights_digest
 
     require_vocabulary(Workload.from_dict(table.workload), task)
+    limits.check()
+    searched = _below(limits, request.margin)
     out.mkdir(parents=True, exist_ok=True)
     pairs = fixed_subset(task.pairs["valid"], request.validation_pairs)
-    searched_ms = None if limits.latency_ms is None else limits.latency_ms * (1 - request.margin)
     result = search_space(
         space,
         family,
         InheritedLoss(supernet, family, pairs),
-        replace(limits, latency_ms=searched_ms),
+        searched,
         method=request.method,
         settings=request.settings,
         seed=request.seed,
@@ -276,6 +277,21 @@ def search_and_measure(
     else:
         write_candidate(out / "winner.yml", space, winner.candidate)
     return outcome
+
+
+def _below(limits: CandidateLimits, margin: float) -> CandidateLimits:
+    """The limits a search keeps: the latency's less the margin; says so if that leaves no candidate."""
+    if limits.latency_ms is None:
+        return limits
+    searched = replace(limits, latency_ms=limits.latency_ms * (1 - margin))
+    try:
+        searched.check()
+    except InfeasibleError as exc:
+        raise InfeasibleError(
+            f"{exc}; the limit is {limits.latency_ms:g} ms, the search keeps a margin of {margin:.1%} below it:"
+            " lower the margin (--margin), or raise the limit"
+        ) from None
+    return searched
 
 
 def fingerprint_of(table: LatencyLut) -> str:

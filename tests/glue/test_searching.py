@@ -187,6 +187,12 @@ def test_the_finalists_are_measured_beside_models_of_the_table(supernet, device,
     assert len([entry for entry in device.log if entry[0] == "time"]) == timed, "something was timed twice"
 
 
+def test_no_drift_is_told_of_a_table_without_models(supernet, device, tmp_path: Path) -> None:
+    outcome = measured(supernet, tmp_path, toy_table(models=()))
+    assert outcome.drift is None
+    assert all(found.measured_ms == pytest.approx(0.3) for found in outcome.finalists)
+
+
 def journal(out: Path) -> list[dict]:
     return [json.loads(line) for line in (out / "finalists.journal.jsonl").read_text().splitlines()]
 
@@ -217,6 +223,15 @@ def test_an_impossible_limit_is_refused_before_anything_is_evaluated(supernet, t
     monkeypatch.setattr(evaluation, "validation_loss", lambda *given: pytest.fail("evaluated"))
     with pytest.raises(InfeasibleError, match="the fastest candidate has"):
         measured(supernet, tmp_path, limit_ms=1e-3)
+
+
+def test_a_limit_that_only_the_margin_makes_impossible_says_so(supernet, tmp_path: Path) -> None:
+    latency = TableLatency.from_lut(SPACE, FAMILY, toy_table())
+    fastest = latency.fastest()
+    assert fastest is not None
+    message = r"the search keeps a margin of 2.0% below it: lower the margin \(--margin\)"
+    with pytest.raises(InfeasibleError, match=message):
+        measured(supernet, tmp_path, limit_ms=1.01 * fastest[0])
 
 
 @pytest.mark.parametrize("margin", [-0.1, 1.0])
