@@ -24,7 +24,10 @@ DevicesOption = Annotated[
     typer.Option("--devices", help="Registry of devices; else ./devices.yaml, else the shipped one."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-SeedOption = Annotated[int, typer.Option("--seed", help="Everything random follows from it.")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Everything random follows from it.")]
+ThreadsOption = Annotated[
+    int, typer.Option("--threads", min=1, help="Threads of torch; a resumed run needs the same to be identical.")
+]
 CacheOption = Annotated[
     Path | None, typer.Option("--cache", help="Folder of exported graphs; else the user's cache folder.")
 ]

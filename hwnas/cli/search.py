@@ -20,6 +20,7 @@ from hwnas.cli.options import (
     SourceTokensOption,
     SpaceOption,
     TargetTokensOption,
+    ThreadsOption,
     VocabularyOption,
     cache_folder,
     load,
@@ -74,6 +75,7 @@ def search(
     target_tokens: TargetTokensOption = None,
     vocabulary: VocabularyOption = None,
     cache_tokens: CacheTokensOption = None,
+    threads: ThreadsOption = 1,
     seed: SeedOption = 0,
     devices: DevicesOption = None,
     cache: CacheOption = None,
@@ -81,6 +83,8 @@ def search(
     json: JsonOption = False,
 ) -> None:
     """Search a space for the lowest validation loss under hard limits. Run it again to resume."""
+    import torch
+
     from hwnas.data import load_task
     from hwnas.errors import SearchError
     from hwnas.latency import TableLatency
@@ -93,6 +97,7 @@ def search(
     from latency_luts import LatencyLut
     from profiler import load_devices
 
+    torch.set_num_threads(threads)
     if method not in ("evolution", "random"):
         raise SearchError(f"--method {method!r} is unknown; known: evolution, random")
     loaded, kind = load(space, family)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hwnas.cli.console import emit, guarded, progress_bar, say
-from hwnas.cli.options import FamilyOption, JsonOption, SeedOption, SpaceOption, load
+from hwnas.cli.options import FamilyOption, JsonOption, SeedOption, SpaceOption, ThreadsOption, load
 
 
 def register(app: typer.Typer) -> None:
@@ -34,7 +34,7 @@ def train(
     distil: Annotated[
         bool, typer.Option("--distil", help="In-place distillation from the largest; with --sandwich.")
     ] = False,
-    threads: Annotated[int, typer.Option(min=1, help="Threads; a resumed run needs the same to be identical.")] = 1,
+    threads: ThreadsOption = 1,
     checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 200,
     seed: SeedOption = 0,
     family: FamilyOption = None,
