@@ -9,15 +9,23 @@ import typer
 
 from hwnas.cli.console import emit, guarded, progress_bar, say
 from hwnas.cli.options import (
+    BatchOption,
+    BeamOption,
     CacheOption,
+    CacheTokensOption,
     DevicesOption,
     FamilyOption,
     JsonOption,
     SeedOption,
+    SourceTokensOption,
     SpaceOption,
+    TargetTokensOption,
+    ThreadsOption,
+    VocabularyOption,
     cache_folder,
     load,
     note_losses,
+    workload_of,
 )
 
 
@@ -41,6 +49,13 @@ def export(
     finetune_updates: Annotated[int, typer.Option(min=0, help="Training steps of the winner alone first.")] = 0,
     device: Annotated[str, typer.Option("--device", help="Device to prove it on.")] = "x86",
     decoded: Annotated[int, typer.Option(min=1, help="Test inputs to decode beside PyTorch.")] = 500,
+    batch: BatchOption = None,
+    beam: BeamOption = None,
+    source_tokens: SourceTokensOption = None,
+    target_tokens: TargetTokensOption = None,
+    vocabulary: VocabularyOption = None,
+    cache_tokens: CacheTokensOption = None,
+    threads: ThreadsOption = 1,
     seed: SeedOption = 0,
     devices: DevicesOption = None,
     cache: CacheOption = None,
@@ -48,7 +63,9 @@ def export(
     json: JsonOption = False,
 ) -> None:
     """Export a candidate with the SuperTransformer's weights, compare it with PyTorch, measure it."""
-    from dataclasses import replace
+    from functools import partial
+
+    import torch
 
     from hwnas.candidates import read_candidate
     from hwnas.data import load_task
@@ -62,6 +79,15 @@ def export(
     from latency_luts import LatencyLut
     from profiler import load_devices
 
+    torch.set_num_threads(threads)
+    asked = partial(
+        workload_of,
+        batch=batch,
+        beam=beam,
+        source_tokens=source_tokens,
+        target_tokens=target_tokens,
+        cache=cache_tokens,
+    )
     refuse_what_is_no_bundle(out)
     loaded, kind = load(space, family)
     chosen = read_candidate(candidate, loaded)
@@ -70,13 +96,14 @@ def export(
     if lut is not None:
         content = LatencyLut.load(lut)
         require_target(content.target, target)
-        workload = Workload.from_dict(content.workload)
+        workload = asked(Workload.from_dict(content.workload), vocabulary=vocabulary)
         latency = TableLatency(loaded, kind, content, workload=workload)
         note_losses(content)
         promise = Promise(latency_ms, latency.of(chosen), str(content.target))
     task = load_task(data, say=say)
     if lut is None:
-        workload = replace(loaded.workload, vocabulary=len(task.target_vocabulary))
+        symbols = len(task.target_vocabulary) if vocabulary is None else vocabulary
+        workload = asked(loaded.workload, vocabulary=symbols)
     require_vocabulary(workload, task)
     model = load_supernet(supernet, loaded, kind, task).extract(chosen)
     if finetune_updates:

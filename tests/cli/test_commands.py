@@ -131,6 +131,37 @@ def test_a_bundle_answers_arguments_and_standard_input(bundle, chain):
     assert [answer["output"] for answer in answers] == asked.out.splitlines()
 
 
+def test_a_bundle_is_exported_for_the_workload_that_is_asked(shell):
+    command = ("export", "search/winner.yml", "--space", "tiny.yaml", "--supernet", "supernet.pt", "--decoded", "3")
+    asked = ("--beam", "2", "--batch", "2", "--target-tokens", "4")
+    manifest = shell(*command, *asked, "--out", "wide", "--json").json
+    wanted = {"batch": 2, "beam": 2, "source_tokens": 6, "target_tokens": 4, "vocabulary": 13, "cache": 1}
+    assert manifest["workload"] == wanted
+    assert manifest["decoding"]["beam"] == 2
+    assert manifest["proof"]["decoding"]["different"] == 0
+    assert shell("run", "wide", "bado").code == 0
+    line = shell(*command, "--table", "x86.lut.jsonl", "--beam", "2", "--out", "new").only_line
+    assert "beam is 1 there, 2 asked" in line
+
+
+@pytest.mark.parametrize("option", ["--threads", "--seed"])
+def test_threads_and_seeds_are_not_negative(shell, option):
+    for command in (TRAIN, SEARCH):
+        ran = shell(*command, option, "-1", "--out", "new")
+        assert (ran.code, ran.out) == (2, "")
+        assert option in ran.err
+
+
+def test_a_search_scores_with_as_many_threads_as_it_is_told(shell):
+    """As many on every machine: a sum in another order may rank two candidates otherwise."""
+    import torch
+
+    for threads in (2, 1):
+        more = () if threads == 1 else ("--threads", threads)
+        assert shell(*SEARCH, *more, "--no-measure", "--out", f"by-{threads}").code == 0
+        assert torch.get_num_threads() == threads
+
+
 def test_usage_errors_exit_with_2(chain):
     for wrong in (("nosuch",), ("search",), ("train", "--nosuch"), ("lut", "show"), ("space", "nosuch")):
         ran = chain(*wrong)
