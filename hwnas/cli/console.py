@@ -139,9 +139,7 @@ class Bar:
 @contextmanager
 def progress_bar(description: str) -> Iterator[Bar]:
     """A :class:`Bar`; on something that is no terminal, a line about every tenth of the way."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
+    console = _console()
     if not console.is_terminal:
         yield _PlainBar(description)
         return
@@ -158,6 +156,14 @@ def progress_bar(description: str) -> Iterator[Bar]:
     )
     with Progress(*columns, console=console) as progress:
         yield Bar(progress, progress.add_task(description, total=None, note=""))
+
+
+@functools.cache
+def _console() -> Any:
+    """The one console of stderr: bars inside one another are drawn together only on the same one."""
+    from rich.console import Console
+
+    return Console(stderr=True)
 
 
 class _PlainBar(Bar):
