@@ -7,6 +7,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -89,8 +90,10 @@ class SearchJournal:
             raise SearchError(f"cannot write the search journal {self.path}: {exc.strerror}") from exc
 
     def close(self) -> None:
-        """Make sure it is on disk, and let others write it."""
+        """Make sure it is on disk (where the file system can be asked to), and let others write it."""
         if self._descriptor >= 0:
+            with suppress(OSError):
+                os.fsync(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = -1
 
@@ -101,6 +104,25 @@ class SearchJournal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def read_candidates(path: Path, space: SearchSpace) -> tuple[Candidate, ...]:
+    """The candidates that the search of this journal has evaluated, in order.
+
+    Raises :class:`SearchError` if it is no search journal, or of another space.
+    """
+    try:
+        _, records = _whole_lines(path)
+    except OSError as exc:
+        raise SearchError(f"cannot read the search journal {path}: {exc.strerror or exc}") from exc
+    if not records or records[0].get("kind") != "search":
+        raise SearchError(f"{path} is not a search journal; give another file")
+    if records[0].get("fingerprint") != space.fingerprint:
+        raise SearchError(f"{path} is of space {records[0].get('space')!r}, not of {space.name!r}")
+    try:
+        return tuple(space.candidate(record["candidate"]) for record in records[1:])
+    except (KeyError, TypeError, SpaceError) as exc:
+        raise SearchError(f"{path} is damaged ({exc}); delete it to start over") from exc
 
 
 def _whole_lines(path: Path) -> tuple[int, list[dict[str, Any]]]:
