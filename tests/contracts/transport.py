@@ -77,6 +77,8 @@ class TransportContract:
 
 def wait_gone(pid: int, timeout_s: float = 30) -> bool:
     """Whether a process of this machine ends within ``timeout_s``; waits without polling."""
+    if not hasattr(os, "pidfd_open"):
+        return _wait_gone_bsd(pid, timeout_s)
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -85,3 +87,15 @@ def wait_gone(pid: int, timeout_s: float = 30) -> bool:
         return bool(select.select([descriptor], [], [], timeout_s)[0])
     finally:
         os.close(descriptor)
+
+
+def _wait_gone_bsd(pid: int, timeout_s: float) -> bool:
+    """The same on macOS, whose kernel queues tell of the end of a process."""
+    end = select.kevent(pid, select.KQ_FILTER_PROC, select.KQ_EV_ADD, select.KQ_NOTE_EXIT)
+    queue = select.kqueue()
+    try:
+        return bool(queue.control([end], 1, timeout_s))
+    except ProcessLookupError:
+        return True
+    finally:
+        queue.close()
