@@ -19,8 +19,9 @@ class CheckReport:
     ``within_5`` and ``within_10`` are the shares of models predicted within 5 and 10 %;
     ``worst`` is the largest absolute relative error and ``worst_model`` whose it is.
     ``split_half_floor`` is the mean absolute difference of the two halves of the rounds over
-    the truth: below it no prediction can be told from a better one. ``spearman`` is NaN-free: 1
-    for a single model.
+    the truth. Each half has half the rounds, so it is about twice what the truth itself is off by
+    where rounds err independently: well below it no prediction can be told from a better one.
+    ``spearman`` is NaN-free: 1 for a single model.
     """
 
     models: int
