@@ -202,11 +202,18 @@ def program_of(stages: Sequence[GraphStage], artifacts: Mapping[str, Artifact]) 
 
 
 def code_fingerprint(family: Family) -> str:
-    """Digest of the family's source and of torch's version: an artifact of older code is not reused."""
+    """Digest of the family's source and of torch's version: an artifact of older code is not reused.
+
+    The shipped families count for every family, for one of the user's own may be made of their modules.
+    """
     import torch
+
+    import hwnas.families
 
     source = inspect.getsourcefile(type(family))
     digest = hashlib.sha256(torch.__version__.encode())
+    for file in sorted(Path(hwnas.families.__file__).parent.rglob("*.py")):
+        digest.update(file.read_bytes())
     if source is not None:
         beside = Path(source)
         package = sorted(beside.parent.glob("*.py")) if (beside.parent / "__init__.py").is_file() else [beside]

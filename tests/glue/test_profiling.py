@@ -183,6 +183,24 @@ def test_the_code_of_a_family_has_a_fingerprint(tmp_path: Path, monkeypatch: pyt
         sys.modules.pop("mine_of_tests", None)
 
 
+def test_a_family_made_of_the_shipped_ones_changes_with_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import hwnas.families
+
+    shipped = tmp_path / "shipped"
+    (shipped / "seq2seq").mkdir(parents=True)
+    modules = shipped / "seq2seq" / "modules.py"
+    modules.write_text("a = 1\n")
+    monkeypatch.setattr(hwnas.families, "__file__", str(shipped / "__init__.py"))
+    try:
+        mine = family_in(tmp_path / "mine.py", "class Mine:\n    pass\n")
+        first = code_fingerprint(mine)  # type: ignore[arg-type]
+        assert code_fingerprint(mine) == first  # type: ignore[arg-type]
+        modules.write_text("a = 2\n")
+        assert code_fingerprint(mine) != first  # type: ignore[arg-type]
+    finally:
+        sys.modules.pop("mine_of_tests", None)
+
+
 def test_the_estimate_grows_with_what_is_asked() -> None:
     def seconds(**changes: int) -> float:
         return profiling.estimate_s(SPACE, FAMILY, SPACE.workload, Sampling(**changes))  # type: ignore[arg-type]
