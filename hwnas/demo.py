@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hwnas.deploy.bundle import Promise
 from hwnas.deploy.export import export_bundle
@@ -18,12 +18,17 @@ from hwnas.latency import TableLatency
 from hwnas.limits import CandidateLimits, latency_range_ms
 from hwnas.profiling import Sampling, profile_space
 from hwnas.search.evolution import EvolutionSettings
-from hwnas.searching import SearchOutcome, SearchRequest, search_and_measure
+from hwnas.search.journal import read_candidates
+from hwnas.searching import JOURNAL, Method, SearchOutcome, SearchRequest, search_and_measure
+from hwnas.space import Candidate
 from hwnas.spaces import load_space
 from profiler import Device
 
 if TYPE_CHECKING:
     from hwnas.cli.console import Bar
+    from hwnas.data.task import Task
+    from hwnas.families.base import Family
+    from hwnas.supernet import SuperTransformer
 
 SPACE = "g2p"
 
@@ -51,6 +56,44 @@ class DemoSettings:
     seed: int = 0
 
 
+class _Steps:
+    """Times what every step takes, over all runs, and shows its progress."""
+
+    def __init__(self, kept: Path, bar: Callable[[str], AbstractContextManager[Bar]]) -> None:
+        self._kept, self._bar = kept, bar
+        self.seconds: dict[str, float] = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[Bar]:
+        began = time.monotonic()
+        try:
+            with self._bar(name) as shown:
+                yield shown
+        finally:  # an interrupted step counts too: what is told in the end is what everything took
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - began
+            write_json(self._kept, self.seconds)
+
+
+def _scored(
+    models: Mapping[str, Candidate],
+    supernet: SuperTransformer,
+    family: Family,
+    task: Task,
+    latency: TableLatency,
+    shown: Bar,
+) -> list[dict[str, object]]:
+    """Predicted latency and quality on the test split of SubTransformers with inherited weights."""
+    from hwnas.evaluation import quality_of
+
+    rows: list[dict[str, object]] = []
+    for number, (name, candidate) in enumerate(models.items()):
+        shown.update(number, len(models), name)
+        with supernet.active(candidate) as model:
+            quality = quality_of(model, family, task, "test")
+        rows.append({"model": name, "predicted_ms": latency.of(candidate), **quality})
+    return rows
+
+
 def run_demo(
     device: Device,
     out: Path,
@@ -58,26 +101,13 @@ def run_demo(
     settings: DemoSettings,
     *,
     say: Callable[[str], None],
-    bar: Callable[[str], Any],
+    bar: Callable[[str], AbstractContextManager[Bar]],
 ) -> dict[str, object]:
     """Run every step in ``out``, skipping what an interrupted run has finished, and return the figures."""
     from hwnas.data import load_task
-    from hwnas.evaluation import quality_of
     from hwnas.training import FinetuneSettings, TrainingSettings, finetune, train_supernet
 
-    spent = out / "seconds.json"
-    seconds: dict[str, float] = json.loads(spent.read_text(encoding="utf-8")) if spent.is_file() else {}
-
-    @contextmanager
-    def step(name: str) -> Iterator[Bar]:
-        began = time.monotonic()
-        try:
-            with bar(name) as shown:
-                yield shown
-        finally:  # of an interrupted step too: what is told in the end is what everything took
-            seconds[name] = seconds.get(name, 0.0) + time.monotonic() - began
-            write_json(spent, seconds)
-
+    step = _Steps(out / "seconds.json", bar)
     space = load_space(SPACE)
     family = get_family(space.family)
     workload = space.workload
@@ -120,7 +150,7 @@ def run_demo(
     limit_ms = low_ms + settings.limit_share * (high_ms - low_ms)
     limits = CandidateLimits(space, family, workload, latency, latency_ms=limit_ms)
 
-    def search(method: Any) -> SearchOutcome:
+    def search(method: Method, exclude: Sequence[Candidate] = ()) -> SearchOutcome:
         request = SearchRequest(
             method,
             settings.evolution,
@@ -132,10 +162,11 @@ def run_demo(
         with step(f"{method} search") as shown:
             return search_and_measure(
                 space, family, supernet, task, table, limits, request, out / f"search-{method}",
-                device=device, cache=cache, searching=shown.update, measuring=shown.update,
+                device=device, exclude=exclude, cache=cache, searching=shown.update, measuring=shown.update,
             )  # fmt: skip
 
-    evolution, random_search = search("evolution"), search("random")
+    evolution = search("evolution")
+    random_search = search("random", exclude=read_candidates(out / "search-evolution" / JOURNAL, space))
     best = evolution.winner or evolution.finalists[0]
     rival = random_search.winner or random_search.finalists[0]
 
@@ -145,14 +176,8 @@ def run_demo(
         "smallest SubTransformer": space.extreme(0),
         "largest SubTransformer": space.extreme(-1),
     }
-    rows = []
     with step("scoring on the test words") as shown:
-        for number, (name, candidate) in enumerate(models.items()):
-            shown.update(number, len(models), name)
-            with supernet.active(candidate) as model:
-                quality = quality_of(model, family, task, "test")
-            rows.append({"model": name, "predicted_ms": latency.of(candidate), **quality})
-
+        rows = _scored(models, supernet, family, task, latency, shown)
     with step("fine-tuning the winner") as shown:
         model = finetune(
             supernet.extract(best.candidate),
@@ -172,7 +197,7 @@ def run_demo(
         "device": device.name,
         "target": str(table.target),
         "operators": len(table.rows),
-        "seconds": seconds,
+        "seconds": step.seconds,
         "held_out": held_out.as_dict(),
         "range_ms": [low_ms, high_ms],
         "limit_ms": limit_ms,

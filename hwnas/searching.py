@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from hwnas.data.task import Pair, Task
     from hwnas.supernet import SuperTransformer
 
+JOURNAL = "search.journal.jsonl"
+"""In a search's folder: every candidate it evaluated."""
+
 Method = Literal["evolution", "random"]
 
 
@@ -139,10 +142,11 @@ def search_space(
         if method == "evolution"
         else RandomSearch(space, limits, evaluations=settings.evaluations, seed=seed, probes=probes, exclude=exclude)
     )
+    apart = {"excluded": _digest(sorted(candidate.key for candidate in exclude))} if exclude else {}
     header = search_header(
         space,
         searcher=method,
-        settings=settings.as_dict(),
+        settings={**settings.as_dict(), **apart},
         seed=seed,
         limits=limits.describe(),
         evaluator=evaluator,
@@ -217,6 +221,7 @@ def search_and_measure(
     out: Path,
     *,
     device: Device | None = None,
+    exclude: Sequence[Candidate] = (),
     cache: Path | None = None,
     searching: Progress = quietly,
     measuring: Progress = quietly,
@@ -247,8 +252,9 @@ def search_and_measure(
         seed=request.seed,
         evaluator=f"{weights_digest(supernet)}/{task.fingerprint}/{len(pairs)} pairs",
         latency=fingerprint_of(table),
-        journal=out / "search.journal.jsonl",
+        journal=out / JOURNAL,
         progress=searching,
+        exclude=exclude,
     )
     assert isinstance(limits.latency, TableLatency)
     best = result.top(request.finalists, space)
@@ -298,6 +304,10 @@ def fingerprint_of(table: LatencyLut) -> str:
     """Digest of a table's latencies and calibration: what predictions follow from."""
     calibration = None if table.calibration is None else table.calibration.as_dict()
     content = [sorted((str(spec), ms) for spec, ms in table.latencies_ms.items()), calibration]
+    return _digest(content)
+
+
+def _digest(content: object) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 

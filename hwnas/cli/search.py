@@ -67,6 +67,10 @@ def search(
     margin: Annotated[
         float, typer.Option(help="Search this share below the latency limit; what is measured is held to the limit.")
     ] = 0.02,
+    exclude: Annotated[
+        Path | None,
+        typer.Option("--exclude", help="Folder of another search: evaluate none of its candidates."),
+    ] = None,
     measure: Annotated[bool, typer.Option("--measure/--no-measure", help="Measure the finalists.")] = True,
     rounds: Annotated[int, typer.Option(min=2, help="Rounds of that measurement.")] = 15,
     batch: BatchOption = None,
@@ -91,7 +95,8 @@ def search(
     from hwnas.limits import CandidateLimits
     from hwnas.profiling import require_target
     from hwnas.search.evolution import EvolutionSettings
-    from hwnas.searching import SearchRequest, search_and_measure
+    from hwnas.search.journal import read_candidates
+    from hwnas.searching import JOURNAL, SearchRequest, search_and_measure
     from hwnas.training import load_supernet
     from hwnas.workload import Workload
     from latency_luts import LatencyLut
@@ -148,6 +153,7 @@ def search(
             request,
             out,
             device=device,
+            exclude=() if exclude is None else read_candidates(exclude / JOURNAL, loaded),
             cache=cache_folder(cache),
             searching=searching.update,
             measuring=measuring.update,

@@ -117,7 +117,8 @@ def _decoded_alike(
     The parity error was seen on one input; over thousands of steps it may be exceeded, up to the
     tolerance. The report says which was needed.
     """
-    sources = [text for text in task.references["test"] if bundle.takes(bundle.source.encode(text))][:number]
+    taken = [text for text in task.references["test"] if bundle.takes(bundle.source.encode(text))]
+    sources = taken[:: max(1, len(taken) // number)][:number]
     say(f"decoding {len(sources)} test inputs with the bundle and with PyTorch")
     for error in errors:
         report = compare_decoding(bundle, model, task, sources, error)

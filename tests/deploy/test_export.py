@@ -233,5 +233,5 @@ def test_inputs_that_are_too_long_are_not_compared(model, task, greedy_bundle, m
     monkeypatch.setattr(exporting, "compare_decoding", compare)
     texts = {"a" * 200: ("V",), "abc": ("V W X",)}
     long = replace(task, references={**task.references, "test": texts})
-    exporting._decoded_alike(Bundle(greedy_bundle), model, long, 10, 0.0, lambda message: None)
+    exporting._decoded_alike(Bundle(greedy_bundle), model, long, 10, [0.0], lambda message: None)
     assert seen == ["abc"]

@@ -11,6 +11,8 @@ import pytest
 
 from hwnas.errors import SearchError
 from hwnas.search.evolution import Evolution, EvolutionSettings
+from hwnas.search.journal import read_candidates
+from hwnas.search.random_search import RandomSearch
 from hwnas.search.run import Progress, SearchResult, run_search, search_header
 from hwnas.space import Candidate
 from tests.contracts.searcher import SPACE, WidthLimit, loss_of
@@ -225,3 +227,21 @@ def test_losses_survive_the_journal_exactly(tmp_path: Path) -> None:
     for line in (tmp_path / "j").read_text().splitlines()[1:]:
         record = json.loads(line)
         assert record["loss"] == loss_of(SPACE.candidate(record["candidate"]))
+
+
+def test_a_rival_can_be_kept_from_what_a_search_evaluated(tmp_path: Path) -> None:
+    result = search(tmp_path / "first.jsonl", loss_of)
+    known = read_candidates(tmp_path / "first.jsonl", SPACE)
+    assert known == tuple(evaluation.candidate for evaluation in result.evaluations)
+    rival = run_search(
+        RandomSearch(SPACE, LIMIT, evaluations=20, exclude=known),
+        loss_of,
+        SPACE,
+        tmp_path / "rival.jsonl",
+        header=header(searcher="random"),
+    )
+    assert not {evaluation.candidate for evaluation in rival.evaluations} & set(known)
+    (tmp_path / "other.txt").write_text('{"kind": "lut"}\n')
+    for path in (tmp_path / "other.txt", tmp_path / "missing.jsonl"):
+        with pytest.raises(SearchError, match=path.name):
+            read_candidates(path, SPACE)
