@@ -56,6 +56,8 @@ def guarded(command: Callable[_P, _R]) -> Callable[_P, _R]:
     def run(*args: _P.args, **kwargs: _P.kwargs) -> _R:
         try:
             return command(*args, **kwargs)
+        except (SystemExit, typer.Exit):  # before the errors below, whose packages need not be imported to leave
+            raise
         except (KeyboardInterrupt, typer.Abort):
             _fail("interrupted; what is finished is kept, run the same command again to go on", 130)
         except BrokenPipeError:

@@ -162,6 +162,17 @@ def test_a_search_scores_with_as_many_threads_as_it_is_told(shell):
         assert torch.get_num_threads() == threads
 
 
+@pytest.mark.parametrize("words", [("--help",), ("search", "--help"), ("--version",), ("nosuch",)], ids=" ".join)
+def test_help_loads_no_heavy_library(words):
+    program = (
+        "import sys\nfrom hwnas.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print(sorted({'numpy', 'yaml', 'scipy', 'torch', 'onnx', 'onnxruntime'} & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1] == "[]"
+
+
 def test_usage_errors_exit_with_2(chain):
     for wrong in (("nosuch",), ("search",), ("train", "--nosuch"), ("lut", "show"), ("space", "nosuch")):
         ran = chain(*wrong)
