@@ -1,8 +1,6 @@
 """What `make demo` left behind keeps its promises; run after it (`scripts/test --slow -m demo`)."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from hwnas.search.run import SearchResult
 from hwnas.searching import InheritedLoss, fixed_subset, search_space
 from hwnas.spaces import load_space
 from latency_luts import LatencyLut
+from tests.deploy.without import run_without
 
 FOLDER = Path(__file__).parents[2] / "runs" / "demo"
 
@@ -84,15 +83,12 @@ def test_the_models_are_scored_and_larger_is_better(report: dict[str, Any]) -> N
     assert scored["winner"]["wer"] < 0.6
 
 
-def test_the_bundle_runs_alone_and_is_as_good_as_it_says(report: dict[str, Any], task: Task) -> None:
+def test_the_bundle_runs_alone_and_is_as_good_as_it_says(report: dict[str, Any], task: Task, tmp_path: Path) -> None:
     references = dict(list(task.references["test"].items())[::12])
-    answered = subprocess.run(
-        [sys.executable, "-I", str(FOLDER / "bundle" / "hwnas_run.py")],
-        input="\n".join(references),
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.splitlines()
+    given = "\n".join(references).encode()
+    ran = run_without(["hwnas", "torch", "onnx"], FOLDER / "bundle", [], cwd=tmp_path, given=given)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    answered = ran.stdout.splitlines()
     assert len(answered) == len(references) == 521
     rates = per_wer(answered, list(references.values()))
     assert abs(rates.wer - report["winner"]["quality"]["wer"]) < 0.08  # 521 of 6,252 words: 2.2 % standard error
