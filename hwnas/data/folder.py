@@ -16,12 +16,13 @@ from hwnas.errors import DataError
 def whole_folder(path: Path) -> Iterator[Path]:
     """A fresh folder to fill; it becomes ``path`` when the block ends, and vanishes when the block fails.
 
-    What stood at ``path`` before is replaced only at the end.
+    What stood at ``path`` before is replaced only at the end, and comes back if that fails.
 
     Raises:
         DataError: the file system refuses (no space, no permission, ``path`` is a file).
     """
     scratch: Path | None = None
+    old: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -33,12 +34,14 @@ def whole_folder(path: Path) -> Iterator[Path]:
         if path.exists():
             path.rename(old)
         scratch.rename(path)
-        shutil.rmtree(old, ignore_errors=True)
     except OSError as exc:
         raise DataError(f"cannot write the folder {path}: {exc}; choose another or make room") from exc
     finally:
-        if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
+        if old is not None and old.exists() and not path.exists():
+            old.rename(path)
+        for left in (scratch, old):
+            if left is not None:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _flush(file: Path) -> None:
