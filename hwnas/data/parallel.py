@@ -31,6 +31,8 @@ _Ints = npt.NDArray[np.int32]
 
 SCHEMA = 1
 SPLITS: tuple[Split, ...] = get_args(Split)
+_TEXTS = ("source_vocabulary.json", "target_vocabulary.json", "references.json")
+_FILES = ("manifest.json", *_TEXTS, *(f"{split}.npz" for split in SPLITS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +84,7 @@ def prepare_parallel(
     made_from = _made_from(files, settings, name)
     if (out_folder / "manifest.json").is_file() and _manifest(out_folder).get("made_from") == made_from:
         return load_parallel(out_folder)
-    if out_folder.exists() and not (out_folder / "manifest.json").is_file():
-        raise DataError(f"{out_folder} exists and is not a task folder; choose another")
-
+    _refuse_what_is_no_task(out_folder)
     text = {split: _aligned(files[split]) for split in SPLITS}
     sources, targets = ([pair[side] for pair in text["train"]] for side in (0, 1))
     if say:
@@ -204,6 +204,17 @@ def _fits(pair: Pair, settings: ParallelSettings) -> bool:
     return long <= settings.max_tokens and long <= settings.max_ratio * short + 3
 
 
+def _refuse_what_is_no_task(folder: Path) -> None:
+    """Making a task replaces its folder, so nothing but an older task may be there: a bundle has a manifest too."""
+    if not folder.exists():
+        return
+    if not (folder / "manifest.json").is_file() or "made_from" not in _manifest(folder):
+        raise DataError(f"{folder} exists and is not a task folder; choose another")
+    others = sorted({path.name for path in folder.iterdir()} - set(_FILES))
+    if others:
+        raise DataError(f"{folder} holds {others[0]!r}, which is not of the task; move it, or choose another folder")
+
+
 def _made_from(files: Mapping[Split, ParallelFiles], settings: ParallelSettings, name: str) -> dict[str, object]:
     """What decides the content of the folder: the settings and the hash of each file."""
     hashes = {}
@@ -256,7 +267,7 @@ def _fingerprint(folder: Path) -> str:
     for split in SPLITS:
         for key, array in _stored(folder / f"{split}.npz").items():
             digest.update(f"{split}.{key}".encode() + array.tobytes())
-    for file in ("source_vocabulary.json", "target_vocabulary.json", "references.json"):
+    for file in _TEXTS:
         digest.update((folder / file).read_bytes())
     return digest.hexdigest()
 

@@ -149,6 +149,21 @@ def test_other_folders_are_not_overwritten(tmp_path, files):
         load_task(tmp_path / "mine")
 
 
+def test_a_folder_with_another_manifest_or_other_files_is_not_replaced(tmp_path, files):
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "manifest.json").write_text('{"schema": 1, "files": {}}')
+    with pytest.raises(DataError, match="bundle exists and is not a task folder; choose another"):
+        prepare_parallel(files, tmp_path / "bundle", SETTINGS)
+    prepare_parallel(files, tmp_path / "task", SETTINGS)
+    (tmp_path / "task" / "thesis.tex").write_text("x")
+    other = dataclasses.replace(SETTINGS, max_tokens=SETTINGS.max_tokens + 1)
+    with pytest.raises(DataError, match=r"task holds 'thesis\.tex', which is not of the task; move it"):
+        prepare_parallel(files, tmp_path / "task", other)
+    assert (tmp_path / "task" / "thesis.tex").exists()
+    (tmp_path / "task" / "thesis.tex").unlink()
+    prepare_parallel(files, tmp_path / "task", other)
+
+
 def edit(path, old, new):
     path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
 
