@@ -1,11 +1,16 @@
 """Shared by all tests: slow tests on request, reproducible property tests, one thread."""
 
 import os
+import signal
 
 import pytest
 from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell in the background starts its jobs with SIGINT ignored, and what they start inherits that;
+# tests that press Ctrl-C need it as a terminal has it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("hwnas", deadline=None, derandomize=True)
 settings.load_profile("hwnas")
