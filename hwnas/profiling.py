@@ -6,7 +6,8 @@ import hashlib
 import inspect
 import json
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -50,6 +51,10 @@ def quietly(done: int, total: int, note: str) -> None:
     """Progress that is shown to nobody."""
 
 
+_DRAWS = 64
+"""Random candidates among which the next calibration model is chosen."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelChoice:
     """A whole model to be timed beside the operators, and what for."""
@@ -73,21 +78,33 @@ class Sampling:
 
 
 def choose_models(space: SearchSpace, sampling: Sampling) -> tuple[ModelChoice, ...]:
-    """The whole models of a plan: calibration (smallest and largest among them), check, and extra ones.
+    """The whole models of a plan: calibration, check, and extra ones.
 
-    No check model is a calibration model: a held-out error must be held out.
+    The calibration models are the smallest, the largest, and others by which every value of every
+    choice occurs about equally often: ten uniform draws may hold two narrow decoders. The check
+    models are uniform draws, and none is a calibration model: a held-out error must be held out.
     """
     rng = random.Random(f"{sampling.seed}/models")
     chosen: dict[Candidate, str] = {}
     if sampling.calibration >= 2:
         chosen = {space.extreme(0): "calibration", space.extreme(-1): "calibration"}
-    wanted = min(sampling.calibration + sampling.check, space.size())
-    while len(chosen) < wanted:
-        role = "calibration" if len(chosen) < sampling.calibration else "check"
-        chosen.setdefault(space.sample(rng), role)
+    size = space.size()
+    while len(chosen) < min(sampling.calibration, size):
+        chosen[_rarest(space, chosen, rng)] = "calibration"
+    while len(chosen) < min(sampling.calibration + sampling.check, size):
+        chosen.setdefault(space.sample(rng), "check")
     for candidate in sampling.extra:
         chosen.setdefault(candidate, "extra")
     return tuple(ModelChoice(candidate, role) for candidate, role in chosen.items())
+
+
+def _rarest(space: SearchSpace, chosen: Collection[Candidate], rng: random.Random) -> Candidate:
+    """Of some random candidates the new one whose values occur least among ``chosen``."""
+    seen = Counter(entry for candidate in chosen for entry in candidate.entries)
+    drawn: list[Candidate] = []
+    while not drawn:
+        drawn = [candidate for candidate in (space.sample(rng) for _ in range(_DRAWS)) if candidate not in chosen]
+    return min(drawn, key=lambda candidate: sum(seen[entry] for entry in candidate.entries) / len(candidate.entries))
 
 
 def build_plan(
@@ -290,10 +307,9 @@ def run_plan(
     header = plan.header([session.target], workload=dict(workload), subject=dict(subject))
 
     def show(seen: MeasureProgress) -> None:
-        left = "" if seen.seconds_left is None else f"{seen.seconds_left:.0f} s left, "
         number = min(seen.round + 1, seen.rounds)
         where = f"round {number} of {seen.rounds}" if seen.phase == "measure" else "checking parity"
-        progress(seen.done, seen.total, f"{left}{where}")
+        progress(seen.done, seen.total, where)
 
     with Journal.open(journal, header) as opened_journal:
         measure([session], plan, opened_journal, show)

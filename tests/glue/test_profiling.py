@@ -16,6 +16,7 @@ from hwnas.families.base import GraphStage
 from hwnas.latency import decompose, operators_of
 from hwnas.profiling import ModelChoice, Sampling, build_plan, choose_models, code_fingerprint, model_item
 from hwnas.space import Choice, SearchSpace
+from hwnas.spaces import load_space
 from latency_luts import DISPATCH
 from profiler import Program
 from tests.contracts import graphs
@@ -215,3 +216,15 @@ def test_the_estimate_grows_with_what_is_asked() -> None:
 def test_a_journal_stands_beside_its_table() -> None:
     assert profiling.journal_of(Path("runs/x86.lut.jsonl")) == Path("runs/x86.lut.journal.jsonl")
     assert profiling.journal_of(Path("table")) == Path("table.journal.jsonl")
+
+
+def test_calibration_models_hold_every_value_about_equally_often() -> None:
+    """Ten uniform draws of HAT's space held two narrow decoders, and the table was off by 10 % on such."""
+    space = load_space("hat_wmt14_ende")
+    for seed in range(5):
+        models = choose_models(space, Sampling(calibration=10, check=20, seed=seed))
+        calibration = [model.candidate for model in models if model.role == "calibration"]
+        assert len(calibration) == 10
+        for name in ("encoder_embed", "decoder_embed"):
+            assert 4 <= sum(candidate[name] == 512 for candidate in calibration) <= 6
+        assert {candidate["decoder_layers"] for candidate in calibration} >= {1, 2, 5, 6}
