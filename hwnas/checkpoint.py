@@ -67,8 +67,12 @@ class Checkpoint:
             payload = torch.load(path, map_location="cpu", weights_only=True)
         except FileNotFoundError:
             raise CheckpointError(f"{path} does not exist; make it with `hwnas train`") from None
+        except IsADirectoryError:
+            raise CheckpointError(f"{path} is a folder, not a checkpoint; give a file") from None
         except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.PickleError, BadZipFile) as exc:
-            raise CheckpointError(f"{path} is damaged or not a checkpoint; remove it to start anew") from exc
+            raise CheckpointError(
+                f"{path} is damaged or not a checkpoint; give another file, or remove this one to start anew"
+            ) from exc
         if not isinstance(payload, dict) or payload.get("schema") != SCHEMA:
             found = payload.get("schema") if isinstance(payload, dict) else None
             raise CheckpointError(f"{path} has checkpoint schema {found!r}, not {SCHEMA}; remove it to start anew")

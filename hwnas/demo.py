@@ -39,7 +39,8 @@ class DemoSettings:
 
     ``limit_share`` puts the latency limit that far between the fastest and the slowest
     SubTransformer. The search is HAT's with a smaller population, on a fixed subset of the
-    validation words: HAT's 3,125 evaluations on all of them would take about an hour.
+    validation words: HAT's settings (3,125 different candidates) on all of them would take about
+    an hour for each of the two searches.
     """
 
     updates: int = 9000
@@ -201,6 +202,7 @@ def run_demo(
         "held_out": held_out.as_dict(),
         "range_ms": [low_ms, high_ms],
         "limit_ms": limit_ms,
+        "winner_met_limit": evolution.winner is not None,
         "evaluations": evolution.evaluations,
         "validation_pairs": settings.validation_pairs,
         "evolution": evolution.as_dict(),

@@ -95,7 +95,7 @@ class SearchOutcome:
 
 
 class InheritedLoss:
-    """Fitness as in HAT (section 3.2): validation loss with the weights the SuperTransformer shares.
+    """Fitness as in HAT (section 3.2), but without label smoothing: validation loss with inherited weights.
 
     ``pairs`` is the part of the validation split that is used; call it with a candidate.
     """

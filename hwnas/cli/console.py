@@ -6,6 +6,7 @@ import errno
 import functools
 import json
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -171,9 +172,16 @@ def _console() -> Any:
 class _PlainBar(Bar):
     def __init__(self, description: str) -> None:
         self._description, self._tenth = description, -1
+        self._began, self._first = time.monotonic(), 0.0
 
     def update(self, done: float, total: float, note: str = "") -> None:
         tenth = int(10 * done / total) if total else 0
+        if self._tenth < 0 or tenth < self._tenth:  # the first call, or the first of another phase
+            self._began, self._first = time.monotonic(), done
         if tenth != self._tenth:
             self._tenth = tenth
-            say(f"{self._description}: {10 * tenth} % {note}".rstrip())
+            left = ""
+            if self._first < done < total:
+                pace = (time.monotonic() - self._began) / (done - self._first)
+                left = f", {pace * (total - done):.0f} s left"
+            say(f"{self._description}: {10 * tenth} %{left}{f' ({note})' if note else ''}")

@@ -74,8 +74,9 @@ Table         {report["operators"]} operators measured in {seconds["measuring op
               (noise floor of the truth, split half: {held_out["split_half_floor"]:.1%})
 Limit         {report["limit_ms"]:.4f} ms (the space goes from {low_ms:.4f} to {high_ms:.4f} ms)
 Search        {report["evaluations"]} SubTransformers scored on {report["validation_pairs"]} validation pairs; \
-best loss {evolution["finalists"][0]["loss"]:.4f}, random search's {rival["finalists"][0]["loss"]:.4f}
-Winner        {architecture}
+best loss {evolution["finalists"][0]["loss"]:.4f};
+              random search on as many others {rival["finalists"][0]["loss"]:.4f}
+{"Winner        " if report["winner_met_limit"] else "NO finalist met the limit as measured; the best: "}{architecture}
 Latency       predicted {predicted_ms:.4f} ms, measured {measured_ms:.4f} ms ({interval}): \
 {measured_ms / predicted_ms - 1:+.1%}, the limit is {kept}
 Proof         largest difference from PyTorch {worst:.1e}; {decoding["inputs"]} words decoded: \

@@ -91,6 +91,8 @@ def export(
     refuse_what_is_no_bundle(out)
     loaded, kind = load(space, family)
     chosen = read_candidate(candidate, loaded)
+    if latency_ms is not None and not latency_ms > 0:
+        raise HwnasError(f"--latency-ms is {latency_ms}; it must be a number above 0")
     promise = Promise(latency_ms)
     target = load_devices(devices).get(device)
     if lut is not None:

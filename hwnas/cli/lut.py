@@ -96,8 +96,8 @@ def check(
 ) -> None:
     """Measure operators and fresh whole models in the same rounds, and say how far the table is off.
 
-    The noise floor beside the error is what the two halves of the same rounds differ by: an error
-    near it cannot be told from a perfect table's.
+    The noise floor beside the error is what the two halves of the same rounds differ by, about
+    twice the noise of the whole.
     """
     from hwnas.latency import TableLatency
     from hwnas.profiling import Sampling, profile_space, require_target
@@ -139,10 +139,7 @@ def check(
             measuring=measuring.update,
         )
     assert content.calibration is not None
-    fresh = content.models_of("check")
-    report = content.calibration.evaluate(fresh)
-    document: dict[str, object] = summary(content) | {"check": report.as_dict()}
-    lines = [describe(content), f"{len(fresh)} fresh models: {phrase(report)}"]
+    fresh, document, lines = content.models_of("check"), summary(content), [describe(content)]
     if older is not None and older.calibration is not None:
         import numpy as np
 
@@ -154,7 +151,9 @@ def check(
 
 
 def summary(content: LatencyLut) -> dict[str, object]:
-    """A table's header, JSON-able."""
+    """A table's header, JSON-able; ``check`` is its error on the models held out from the calibration."""
+    fresh = content.models_of("check")
+    check = content.calibration.evaluate(fresh).as_dict() if content.calibration is not None and fresh else None
     return {
         "target": str(content.target),
         "source": content.source,
@@ -164,6 +163,7 @@ def summary(content: LatencyLut) -> dict[str, object]:
         "models": len(content.models),
         "rounds": content.rounds,
         "calibration": None if content.calibration is None else content.calibration.as_dict(),
+        "check": check,
         "incomplete": content.incomplete,
     }
 
@@ -176,7 +176,9 @@ def describe(content: LatencyLut) -> str:
         f" {len(content.models)} whole models, {content.rounds} rounds",
         f"workload: {workload}",
     ]
-    calibration = content.calibration
+    calibration, fresh = content.calibration, content.models_of("check")
+    if calibration is not None and fresh:
+        lines.append(f"{len(fresh)} held-out models: {phrase(calibration.evaluate(fresh))}")
     if calibration is not None and calibration.held_out is not None:
         lines.append(
             f"calibrated on {calibration.models} models, each left out in turn: {phrase(calibration.held_out)}"

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hwnas.cli.console import emit, guarded, progress_bar, say
-from hwnas.cli.lut import describe, phrase, summary
+from hwnas.cli.lut import describe, summary
 from hwnas.cli.options import (
     BatchOption,
     BeamOption,
@@ -106,10 +106,4 @@ def profile(
         )
     elapsed_s = time.monotonic() - began
     document = summary(content) | {"table": str(out), "elapsed_s": elapsed_s}
-    text = f"{describe(content)}\n"
-    held_out = content.models_of("check")
-    if held_out and content.calibration is not None:
-        report = content.calibration.evaluate(held_out)
-        document["check"] = report.as_dict()
-        text += f"{len(held_out)} held-out models: {phrase(report)}\n"
-    emit(document, json, f"{text}{out} ({elapsed_s:.0f} s)")
+    emit(document, json, f"{describe(content)}\n{out} ({elapsed_s:.0f} s)")

@@ -83,7 +83,7 @@ def sample(
     number: Annotated[int, typer.Option("--count", min=1, help="How many.")] = 1,
     seed: SeedOption = 0,
     out: Annotated[Path | None, typer.Option("--out", help="Write the (first) candidate to this YAML file.")] = None,
-    hat: Annotated[bool, typer.Option("--hat", help="Write HAT's own subtransformer YAML.")] = False,
+    hat: Annotated[bool, typer.Option("--hat", help="With --out: write HAT's own YAML.")] = False,
     family: FamilyOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -91,7 +91,10 @@ def sample(
     import random
 
     from hwnas.candidates import write_candidate
+    from hwnas.errors import SpaceError
 
+    if hat and out is None:
+        raise SpaceError("--hat says how --out is written; name a file with --out")
     loaded, _ = load(space, family)
     rng = random.Random(f"{seed}/sample")
     candidates = [loaded.sample(rng) for _ in range(number)]
@@ -142,6 +145,11 @@ def count(
     emit(
         document,
         json,
-        f"{result.params / 1e6:.2f} M parameters, {2 * result.macs / 1e9:.2f} GFLOPs"
+        f"{result.params / 1e6:.2f} M parameters, {_gflops(result.macs)}"
         f" ({convention}; {workload.source_tokens} source, {workload.target_tokens} target tokens)",
     )
+
+
+def _gflops(macs: int) -> str:
+    """FLOPs with their unit: a small model's are no ``0.00 GFLOPs``."""
+    return f"{2 * macs / 1e9:.2f} GFLOPs" if 2 * macs >= 1e9 else f"{2 * macs / 1e6:.2f} MFLOPs"

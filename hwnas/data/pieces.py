@@ -46,6 +46,12 @@ def train_pieces(lines: Iterable[str], size: int) -> PieceVocabulary:
         )
     except (RuntimeError, ValueError) as exc:
         reason = str(exc).strip().splitlines()[-1]
+        needed = re.search(r"smaller than required_chars\. \d+ vs (\d+)", reason)
+        if needed is not None:
+            raise DataError(
+                f"a vocabulary of {size} pieces is too small for the characters of the text: "
+                f"--vocabulary-size must be {needed[1]} at least"
+            ) from exc
         raise DataError(f"no vocabulary of {size} pieces can be trained ({reason}); choose another size") from exc
     processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
     ids = range(processor.get_piece_size())

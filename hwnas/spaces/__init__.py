@@ -44,8 +44,10 @@ def _read(path: Path, asked: str) -> Mapping[str, Any]:
     except FileNotFoundError:
         known = ", ".join(shipped_spaces())
         raise SpaceError(f"{asked!r} is neither a file nor a space that ships; known: {known}") from None
-    except (OSError, UnicodeDecodeError) as exc:
-        raise SpaceError(f"{path} cannot be read: {exc}") from exc
+    except OSError as exc:
+        raise SpaceError(f"{path} cannot be read: {exc.strerror or exc}") from exc
+    except UnicodeDecodeError as exc:
+        raise SpaceError(f"{path} is not YAML: it is not even text") from exc
     except (yaml.YAMLError, ValueError) as exc:  # a date that cannot be is a ValueError
         raise SpaceError(f"{path} is not YAML: {' '.join(str(exc).split())}") from exc
     if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):

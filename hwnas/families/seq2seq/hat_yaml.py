@@ -91,8 +91,10 @@ def _named(path: Path, exc: SpaceError) -> SpaceError:
 def _read(path: Path) -> Mapping[str, Any]:
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as exc:
-        raise SpaceError(f"{path} cannot be read: {exc}") from exc
+    except OSError as exc:
+        raise SpaceError(f"{path} cannot be read: {exc.strerror or exc}") from exc
+    except UnicodeDecodeError as exc:
+        raise SpaceError(f"{path} is not YAML: it is not even text") from exc
     except (yaml.YAMLError, ValueError) as exc:  # a date that cannot be is a ValueError
         raise SpaceError(f"{path} is not YAML: {' '.join(str(exc).split())}") from exc
     if isinstance(document, dict) and isinstance(document.get("choices"), dict):
