@@ -19,7 +19,7 @@ from exporters.cache import export_cached
 from hwnas.families.base import Family, GraphStage, ModelGraphs, Vocabularies
 from hwnas.files import artifact_cache, write_json
 from hwnas.latency import decompose, operators_of
-from hwnas.space import Candidate, SearchSpace
+from hwnas.space import Candidate, Choice, SearchSpace
 from hwnas.workload import Workload
 from latency_luts import Calibration, LatencyLut, OperatorSpec
 from latency_luts.errors import LutMismatchError
@@ -99,12 +99,27 @@ def choose_models(space: SearchSpace, sampling: Sampling) -> tuple[ModelChoice, 
 
 
 def _rarest(space: SearchSpace, chosen: Collection[Candidate], rng: random.Random) -> Candidate:
-    """Of some random candidates the new one whose values occur least among ``chosen``."""
+    """Of some random candidates the new one whose values occur least among ``chosen``.
+
+    Counted are the choices that every candidate has, each against the share its values should
+    have; the layers of a kind weigh as much together as a width or a depth.
+    """
     seen = Counter(entry for candidate in chosen for entry in candidate.entries)
+    kinds: dict[str, list[Choice]] = {}
+    for choice in space.choices:
+        if choice.when is None:
+            kinds.setdefault(choice.name.split(".")[0], []).append(choice)
+
+    def commonness(candidate: Candidate) -> float:
+        return sum(
+            sum(len(choice.values) * seen[choice.name, candidate[choice.name]] for choice in choices) / len(choices)
+            for choices in kinds.values()
+        )
+
     drawn: list[Candidate] = []
     while not drawn:
         drawn = [candidate for candidate in (space.sample(rng) for _ in range(_DRAWS)) if candidate not in chosen]
-    return min(drawn, key=lambda candidate: sum(seen[entry] for entry in candidate.entries) / len(candidate.entries))
+    return min(drawn, key=commonness)
 
 
 def build_plan(

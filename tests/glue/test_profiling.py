@@ -227,4 +227,6 @@ def test_calibration_models_hold_every_value_about_equally_often() -> None:
         assert len(calibration) == 10
         for name in ("encoder_embed", "decoder_embed"):
             assert 4 <= sum(candidate[name] == 512 for candidate in calibration) <= 6
-        assert {candidate["decoder_layers"] for candidate in calibration} >= {1, 2, 5, 6}
+        depths = [candidate["decoder_layers"] for candidate in calibration]
+        assert len(set(depths)) >= 5
+        assert max(depths.count(depth) for depth in depths) <= 3
