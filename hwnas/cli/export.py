@@ -72,6 +72,7 @@ def export(
     from hwnas.data.task import require_vocabulary
     from hwnas.deploy.bundle import Promise, refuse_what_is_no_bundle
     from hwnas.deploy.export import export_bundle
+    from hwnas.errors import HwnasError
     from hwnas.latency import TableLatency
     from hwnas.profiling import require_target
     from hwnas.training import FinetuneSettings, finetune, load_supernet
