@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable
 
 from hwnas.data.task import BOS, EOS, PAD, UNK
@@ -49,8 +50,7 @@ def train_pieces(lines: Iterable[str], size: int) -> PieceVocabulary:
         needed = re.search(r"smaller than required_chars\. \d+ vs (\d+)", reason)
         if needed is not None:
             raise DataError(
-                f"a vocabulary of {size} pieces is too small for the characters of the text: "
-                f"--vocabulary-size must be {needed[1]} at least"
+                f"a vocabulary of {size} pieces cannot hold the characters of the text; it needs {needed[1]} at least"
             ) from exc
         raise DataError(f"no vocabulary of {size} pieces can be trained ({reason}); choose another size") from exc
     processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())

@@ -136,7 +136,7 @@ def test_limits_that_drop_everything_are_refused(tmp_path, files):
 
 
 def test_a_vocabulary_too_small_for_the_alphabet_is_refused(tmp_path, files):
-    with pytest.raises(DataError, match="no vocabulary of 8 pieces"):
+    with pytest.raises(DataError, match="a vocabulary of 8 pieces cannot hold"):
         prepare_parallel(files, tmp_path / "task", dataclasses.replace(SETTINGS, vocabulary_size=8))
 
 
@@ -200,3 +200,13 @@ def test_without_sentencepiece_the_extra_is_named(tmp_path, files, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "sentencepiece", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'hwnas\[text\]'"):
         prepare_parallel(files, tmp_path / "task", SETTINGS)
+
+
+def test_a_vocabulary_below_the_characters_is_told_how_many_it_needs():
+    from hwnas.data.pieces import train_pieces
+
+    lines = ["the quick brown fox", "jumps over the lazy dog"] * 20
+    with pytest.raises(DataError, match=r"a vocabulary of 12 pieces cannot hold .*; it needs \d+ at least$") as caught:
+        train_pieces(lines, 12)
+    needed = int(str(caught.value).split()[-3])
+    assert len(train_pieces(lines, needed)) == needed
