@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from latency_luts.operator import OperatorSpec
 from latency_luts.rows import OperatorRow, WholeModel
 
 SCHEMA = 1
+_HEAD = re.compile(rb'\{"schema": \d+, "kind": "lut"')
 
 
 @contextmanager
@@ -26,8 +28,25 @@ def damaged(path: Path) -> Iterator[None]:
         raise LutFormatError(f"{path} is damaged ({what}); derive it again from its journal") from exc
 
 
+def require_replaceable(path: Path) -> None:
+    """Refuse to put a table in the place of anything else, be it a checkpoint, a candidate or a folder.
+
+    Raises :class:`LutFormatError` unless at ``path`` is a table, an empty file or nothing.
+    """
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(80)
+    except FileNotFoundError:
+        return
+    except OSError as exc:
+        raise LutFormatError(f"cannot write the table {path}: {exc.strerror or exc}") from exc
+    if head and not _HEAD.match(head):
+        raise LutFormatError(f"{path} exists and is not a latency table; choose another file")
+
+
 def write(path: Path, header: Mapping[str, object], body: Iterable[Mapping[str, object]]) -> None:
-    """Write header and lines to a neighbour of ``path``, then move it there."""
+    """Write header and lines to a neighbour of ``path``, then move it there; see :func:`require_replaceable`."""
+    require_replaceable(path)
     partial = path.with_name(path.name + ".partial")
     documents = [{"schema": SCHEMA, "kind": "lut", **header}, *body]
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -163,7 +163,7 @@ class LatencyLut:
     def save(self, path: Path) -> None:
         """Write JSON Lines, atomically: header, operators by name, whole models by name.
 
-        Raises :class:`LutError` if it cannot be written.
+        Raises :class:`LutError` if it cannot be written, or would replace a file that is no table.
         """
         header = {
             "target": {name: getattr(self.target, name) for name in Target.__slots__},

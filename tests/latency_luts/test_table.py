@@ -151,6 +151,23 @@ def test_a_place_that_cannot_be_written_is_told(table: LatencyLut, tmp_path: Pat
         table.save(tmp_path / "file" / "t")
 
 
+@pytest.mark.parametrize("content", [b"PK\x03\x04", b"space: g2p\n", b'{"kind":"header","targets":[]}\n'])
+def test_a_file_that_is_no_table_is_not_replaced(table: LatencyLut, content: bytes, tmp_path: Path) -> None:
+    other = tmp_path / "supernet.pt"
+    other.write_bytes(content)
+    with pytest.raises(LutFormatError, match=r"supernet\.pt exists and is not a latency table; choose another file"):
+        table.save(other)
+    assert other.read_bytes() == content
+
+
+def test_a_table_or_an_empty_file_is_replaced(table: LatencyLut, tmp_path: Path) -> None:
+    path = tmp_path / "t.lut.jsonl"
+    path.touch()
+    for _ in range(2):
+        table.save(path)
+        assert LatencyLut.load(path) == table
+
+
 def test_keys_of_newer_code_are_ignored(table: LatencyLut, tmp_path: Path) -> None:
     path = tmp_path / "t"
     table.calibrated().save(path)
