@@ -132,6 +132,32 @@ def test_a_file_of_another_kind(untouched):
         assert any(word in line for word in command if "." in word or word == "search"), line
 
 
+def test_a_file_that_is_not_even_text(untouched):
+    for command in (
+        ("space", "show", "supernet.pt"),
+        ("predict", "supernet.pt", "--space", "tiny.yaml", "--table", "x86.lut.jsonl"),
+    ):
+        assert untouched(*command).only_line == "hwnas: supernet.pt is not YAML: it is not even text"
+
+
+def test_a_folder_is_never_to_be_removed_for_a_checkpoint(untouched):
+    line = untouched(*TRAIN, "--out", "search").only_line
+    assert line == "hwnas: search is a folder, not a checkpoint; give a file"
+
+
+def test_hats_yaml_needs_a_place(untouched):
+    assert "name a file with --out" in untouched("space", "sample", "tiny.yaml", "--hat").only_line
+
+
+def test_a_limit_a_bundle_cannot_be_held_to(untouched):
+    for limit in ("0", "-1", "nan"):
+        ran = untouched(
+            *("export", "search/winner.yml", "--space", "tiny.yaml", "--supernet", "supernet.pt"),
+            *("--out", "new", "--latency-ms", limit),
+        )
+        assert ran.only_line.endswith("; it must be a number above 0")
+
+
 def test_a_path_below_a_file_or_to_a_folder(untouched):
     for command in (
         (*TRAIN, "--out", "tiny.yaml/new.pt"),
@@ -143,6 +169,7 @@ def test_a_path_below_a_file_or_to_a_folder(untouched):
         ("lut", "show", "search"),
         (*TRAIN, "--out", "search"),
         ("space", "count", "search", "--space", "tiny.yaml"),
+        ("space", "sample", "tiny.yaml", "--out", "search"),
     ):
         line = untouched(*command).refusal
         assert "tiny.yaml" in line or "search" in line

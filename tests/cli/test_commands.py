@@ -93,6 +93,7 @@ def test_a_sample_can_be_written_counted_and_predicted(shell):
     for file in ("one.yml", "hat.yml"):
         assert shell("predict", file, "--space", "tiny.yaml", "--table", "x86.lut.jsonl").code == 0
         assert shell("space", "count", file, "--space", "tiny.yaml", "--json").json["params_m"] > 0
+        assert " 0.00 " not in shell("space", "count", file, "--space", "tiny.yaml").out
 
 
 def test_a_dry_run_measures_nothing(shell):
