@@ -23,6 +23,7 @@ from hwnas.space import Candidate, Choice, SearchSpace
 from hwnas.workload import Workload
 from latency_luts import Calibration, LatencyLut, OperatorSpec
 from latency_luts.errors import LutMismatchError
+from latency_luts.lines import require_replaceable
 from latency_luts.rows import DISPATCH
 from profiler import (
     Device,
@@ -280,11 +281,12 @@ def profile_space(
     The journal stands beside the table (:func:`journal_of`); the same call after an interruption
     goes on where it stopped. Raises :class:`profiler.errors.ProfilerError` if the device or an
     artifact fails, :class:`latency_luts.LutError` if no table can be derived, or (before anything is
-    measured) if there are whole models to calibrate on, but too few.
+    measured) if there are whole models to calibrate on, but too few, or if ``out`` is a file of another kind.
     """
     from exporters.onnx import OnnxExporter
 
     sampling, cache = sampling or Sampling(), cache or artifact_cache()
+    require_replaceable(out)
     if sampling.calibration:
         Calibration.require_enough(sum(model.role == "calibration" for model in choose_models(space, sampling)))
     plan = build_plan(space, family, workload, sampling, OnnxExporter(), cache, exporting)

@@ -140,6 +140,16 @@ def test_a_file_that_is_not_even_text(untouched):
         assert untouched(*command).only_line == "hwnas: supernet.pt is not YAML: it is not even text"
 
 
+def test_a_table_takes_the_place_of_no_other_file(untouched):
+    for other in ("supernet.pt", "tiny.yaml", "x86.lut.journal.jsonl"):
+        ran = untouched(*PROFILE, "--rounds", "2", "--out", other)
+        assert f"{other} exists and is not a latency table; choose another file" in ran.refusal
+        assert "exporting" not in ran.err
+    ran = untouched(*PROFILE, "--rounds", "2", "--out", "search")
+    assert "cannot write the table search: Is a directory" in ran.refusal
+    assert not (untouched.folder / "search.journal.jsonl").exists()
+
+
 def test_a_folder_is_never_to_be_removed_for_a_checkpoint(untouched):
     line = untouched(*TRAIN, "--out", "search").only_line
     assert line == "hwnas: search is a folder, not a checkpoint; give a file"
