@@ -76,6 +76,11 @@ def test_every_source_file_says_its_job_and_stays_short():
             assert len(lines) <= most, f"{file} has {len(lines)} lines; a file has one job"
 
 
+def test_no_page_has_a_hole():
+    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
+        assert "@@" not in page.read_text(encoding="utf-8"), page
+
+
 def test_test_files_have_unique_names():
     names = [file.name for file in (ROOT / "tests").rglob("test_*.py")]
     assert len(names) == len(set(names))
