@@ -146,15 +146,14 @@ def progress_bar(description: str) -> Iterator[Bar]:
     if not console.is_terminal:
         yield _PlainBar(description)
         return
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         TextColumn("{task.percentage:>3.0f}%"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
         TimeRemainingColumn(),
+        TextColumn("left"),
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=console) as progress:
@@ -167,6 +166,13 @@ def _console() -> Any:
     from rich.console import Console
 
     return Console(stderr=True)
+
+
+def _span(seconds: float) -> str:
+    """A time to wait, as people say it: ``45 s``, ``12 min``, ``1.5 h``."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 99.5 * 60 else f"{seconds / 3600:.1f} h"
 
 
 class _PlainBar(Bar):
@@ -183,5 +189,5 @@ class _PlainBar(Bar):
             left = ""
             if self._first < done < total:
                 pace = (time.monotonic() - self._began) / (done - self._first)
-                left = f", {pace * (total - done):.0f} s left"
+                left = f", {_span(pace * (total - done))} left"
             say(f"{self._description}: {10 * tenth} %{left}{f' ({note})' if note else ''}")
