@@ -28,6 +28,9 @@ from hwnas.cli.options import (
 if TYPE_CHECKING:
     from latency_luts import CheckReport, LatencyLut
 
+NOISY = 0.1
+"""Noise floor above which a table cannot be trusted: all rounds together are then about 5 % off."""
+
 app = typer.Typer(help="Latency tables.", no_args_is_help=True)
 
 TableArgument = Annotated[Path, typer.Argument(help="A latency table made by hwnas profile.")]
@@ -183,6 +186,12 @@ def describe(content: LatencyLut) -> str:
         lines.append(
             f"calibrated on {calibration.models} models, each left out in turn: {phrase(calibration.held_out)}"
         )
+        floor = calibration.held_out.split_half_floor
+        if floor > NOISY:
+            lines.append(
+                f"NOISY: half the rounds differ by {floor:.0%} from the other half; measure again on a quieter machine,"
+                " or with more --rounds"
+            )
     if content.incomplete is not None:
         lines.append(f"INCOMPLETE: {content.incomplete}")
     return "\n".join(lines)
