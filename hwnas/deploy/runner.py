@@ -248,8 +248,11 @@ def shown(text: str) -> str:
 
 def note_on(bundle: Bundle, text: str) -> str | None:
     """What to tell whoever asked, beside the answer."""
-    unread = " ".join(map(repr, bundle.unread(text)))
-    return f"{shown(text)}: {unread} is unknown to this model and was read as <unk>" if unread else None
+    unread = [repr(piece) for piece in bundle.unread(text)]
+    if not unread:
+        return None
+    are, were = ("is", "was") if len(unread) == 1 else ("are", "were")
+    return f"{shown(text)}: {' '.join(unread)} {are} unknown to this model and {were} read as <unk>"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -205,3 +205,22 @@ def test_a_changed_bundle_ends_the_runner_in_one_line(greedy_bundle, tmp_path) -
     done = run_without(["hwnas", "torch"], folder, ["abc"], cwd=tmp_path)
     message = "encoder.onnx is not the file that was exported; export it again"
     assert (done.returncode, done.stderr) == (1, f"hwnas_run: {folder}: {message}\n")
+
+
+class Knowing:
+    """As much of a bundle as a note asks for: all letters but ``x`` and ``y`` are known."""
+
+    def unread(self, text):
+        return tuple(letter for letter in text if letter in "xy")
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        ("abc", None),
+        ("ax", "'ax': 'x' is unknown to this model and was read as <unk>"),
+        ("xay", "'xay': 'x' 'y' are unknown to this model and were read as <unk>"),
+    ],
+)
+def test_what_a_model_could_not_read_is_told(text, note):
+    assert runner.note_on(Knowing(), text) == note
