@@ -80,6 +80,8 @@ def guarded(command: Callable[_P, _R]) -> Callable[_P, _R]:
 
 
 def _reason(exc: OSError) -> str:
+    if exc.errno == errno.EEXIST and exc.filename:  # only making a folder says so
+        return f"{exc.filename} is a file where a folder is needed; choose another path"
     reason = (exc.strerror or str(exc) or type(exc).__name__).lower()
     return f"{reason}: {exc.filename}" if exc.filename else reason
 

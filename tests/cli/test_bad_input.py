@@ -155,6 +155,11 @@ def test_a_folder_is_never_to_be_removed_for_a_checkpoint(untouched):
     assert line == "hwnas: search is a folder, not a checkpoint; give a file"
 
 
+def test_a_file_where_a_folder_is_needed(untouched):
+    line = untouched(*SEARCH, "--out", "tiny.yaml", "--no-measure").only_line
+    assert line == "hwnas: tiny.yaml is a file where a folder is needed; choose another path"
+
+
 def test_hats_yaml_needs_a_place(untouched):
     assert "name a file with --out" in untouched("space", "sample", "tiny.yaml", "--hat").only_line
 
