@@ -17,7 +17,7 @@ app = typer.Typer(help="Data to train and measure quality on.", no_args_is_help=
 
 OutOption = Annotated[Path, typer.Option("--out", help="Task folder to make; give it to --data afterwards.")]
 VocabularyOption = Annotated[int, typer.Option("--vocabulary-size", min=10, help="Subword pieces a side.")]
-JointOption = Annotated[bool, typer.Option("--joint", help="One vocabulary for both sides.")]
+JointOption = Annotated[bool, typer.Option("--joint/--no-joint", help="One vocabulary for both sides.")]
 MaxTokensOption = Annotated[int, typer.Option("--max-tokens", min=2, help="Drop longer training pairs.")]
 
 
@@ -29,7 +29,7 @@ def g2p(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Grapheme-to-phoneme conversion on the CMU Pronouncing Dictionary (BSD licence)."""
+    """Pronunciations from the CMU Pronouncing Dictionary. Its licence is BSD."""
     from hwnas.data import load_task
     from hwnas.data.g2p import import_dictionary
 
@@ -81,7 +81,7 @@ def debian(
     max_tokens: MaxTokensOption = 60,
     json: JsonOption = False,
 ) -> None:
-    """English-German or English-French text from Debian's own translations, through this machine's apt."""
+    """Parallel text from Debian's own translations. Fetched by this machine's apt."""
     from hwnas.data.debian import prepare_debian
     from hwnas.data.parallel import ParallelSettings
 

@@ -26,7 +26,10 @@ def demo(
     cache: CacheOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Train, measure, search, export and prove a grapheme-to-phoneme model for this machine, in about ten minutes."""
+    """Do the whole job on real data, in about ten minutes.
+
+    Trains, measures, searches, exports and proves a grapheme-to-phoneme model for this machine.
+    """
     from dataclasses import replace
 
     import torch

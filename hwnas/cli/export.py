@@ -62,7 +62,7 @@ def export(
     family: FamilyOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Export a candidate with the SuperTransformer's weights, compare it with PyTorch, measure it."""
+    """Make a bundle of a candidate. The weights are the SuperTransformer's; it is compared with PyTorch, and measured."""
     from functools import partial
 
     import torch

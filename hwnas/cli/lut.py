@@ -44,7 +44,7 @@ def show(
     family: FamilyOption = None,
     json: JsonOption = False,
 ) -> None:
-    """The table's target, rows, calibration and, with --space, its coverage."""
+    """A table's target, rows and calibration. With --space, also what it lacks."""
     from hwnas.latency import operators_of
     from hwnas.workload import Workload
     from latency_luts import LatencyLut
@@ -97,7 +97,7 @@ def check(
     family: FamilyOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Measure operators and fresh whole models in the same rounds, and say how far the table is off.
+    """Say how far a table is off. Operators and fresh whole models are measured in the same rounds.
 
     The noise floor beside the error is what the two halves of the same rounds differ by, about
     twice the noise of the whole.

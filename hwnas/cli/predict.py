@@ -45,7 +45,7 @@ def predict(
     family: FamilyOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Predict the latency of candidates on the table's target and workload."""
+    """Predict candidates' latency on the table's target and workload."""
     from hwnas.candidates import read_candidate
     from hwnas.latency import TableLatency
     from hwnas.workload import Workload

@@ -123,7 +123,7 @@ def count(
     family: FamilyOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Parameters and FLOPs (2 x multiply-accumulates) of one candidate for one sentence."""
+    """Parameters and FLOPs of one candidate for one sentence. A multiply-accumulate is two FLOPs."""
     from hwnas.candidates import read_any_candidate
     from hwnas.errors import SpaceError
 

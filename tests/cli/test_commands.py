@@ -49,6 +49,19 @@ def test_the_example_names_only_options_there_are(words):
     assert {word for word in typed if word.startswith("--")} <= known
 
 
+@pytest.mark.parametrize("group", [(), *sorted({words[:1] for words in ALL if len(words) > 1})], ids=" ".join)
+def test_no_line_of_a_list_of_commands_is_cut_off(chain, group):
+    listed = chain(*group, "--help").out.partition("Commands:")[2].splitlines()
+    assert len(listed) > 1
+    assert [line for line in listed if line.endswith("...")] == []
+
+
+@pytest.mark.parametrize("words", ALL, ids=" ".join)
+def test_what_is_on_by_default_can_be_turned_off(words):
+    on = [parameter for parameter in ALL[words].params if parameter.default is True]
+    assert all(parameter.secondary_opts for parameter in on), on
+
+
 def test_results_go_to_stdout_and_progress_to_stderr(shell):
     ran = shell(*TRAIN, "--out", "again.pt", "--json")
     assert ran.json["updates"] == 30
