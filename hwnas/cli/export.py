@@ -62,7 +62,7 @@ def export(
     family: FamilyOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Make a bundle of a candidate. The weights are the SuperTransformer's; it is compared with PyTorch, and measured."""
+    """Make a bundle of a candidate. The weights are the SuperTransformer's; it is compared with PyTorch, then timed."""
     from functools import partial
 
     import torch
