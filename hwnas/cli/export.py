@@ -62,7 +62,10 @@ def export(
     family: FamilyOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Make a bundle of a candidate. The weights are the SuperTransformer's; it is compared with PyTorch, then timed."""
+    """Make a bundle of a candidate. The weights are the SuperTransformer's; it is compared with PyTorch, then timed.
+
+    Ends with 3 if the bundle, made all the same, does not hold --latency-ms.
+    """
     from functools import partial
 
     import torch
@@ -120,11 +123,13 @@ def export(
                 lambda p: bar.update(p.update, p.updates, f"loss {p.loss:.3f}"),
             )
     with progress_bar("measuring") as bar:
-        manifest = export_bundle(
+        manifest: dict[str, Any] = export_bundle(
             loaded, kind, chosen, model, task, workload, target, promise, out,
             cache=cache_folder(cache), decoded=decoded, say=say, measuring=bar.update,
         )  # fmt: skip
     emit(manifest, json, lambda: describe(manifest, out))
+    if latency_ms is not None and manifest["proof"]["measured_ms"] > latency_ms:
+        raise SystemExit(3)
 
 
 def describe(manifest: dict[str, Any], out: Path) -> str:

@@ -64,7 +64,8 @@ def show(
         rows = [[str(row.operator), f"{1000 * row.latency_ms:.2f}"] for _, row in sorted(content.rows.items())]
         lines = [describe(content), table(["operator", "us"], rows)]
         if missing is not None:
-            lines.append(f"missing for {space}: {len(missing)}" + "".join(f"\n  {name}" for name in missing))
+            other = "" if loaded.fingerprint == content.subject.fingerprint else " (the table is of another space)"
+            lines.append(f"missing for {space}{other}: {len(missing)}" + "".join(f"\n  {name}" for name in missing))
         return "\n".join(lines)
 
     emit(document, json, text)

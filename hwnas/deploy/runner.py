@@ -132,7 +132,7 @@ class Bundle:
         except OSError as exc:
             raise BundleError(f"{folder} cannot be read: {exc.strerror}: {exc.filename}") from None
         except (ValueError, KeyError, TypeError, AttributeError, VocabularyError) as exc:
-            raise BundleError(f"{folder} is damaged ({exc!r}); export it again") from None
+            raise BundleError(f"{folder} is no bundle, or is damaged ({exc!r}); export it again") from None
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1

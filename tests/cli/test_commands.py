@@ -158,6 +158,13 @@ def test_a_bundle_is_exported_for_the_workload_that_is_asked(shell):
     assert "beam is 1 there, 2 asked" in line
 
 
+def test_a_bundle_that_breaks_its_limit_is_made_and_says_so(shell):
+    command = ("export", "search/winner.yml", "--space", "tiny.yaml", "--supernet", "supernet.pt", "--decoded", "3")
+    ran = shell(*command, "--latency-ms", "1e-6", "--out", "late")
+    assert (ran.code, "BROKEN" in ran.out) == (3, True)
+    assert shell("run", "late", "bado").code == 0
+
+
 @pytest.mark.parametrize("option", ["--threads", "--seed"])
 def test_threads_and_seeds_are_not_negative(shell, option):
     for command in (TRAIN, SEARCH):
