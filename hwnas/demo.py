@@ -39,9 +39,9 @@ class DemoSettings:
 
     ``limit_share`` puts the latency limit that far between the fastest and the slowest
     SubTransformer; predictions are held ``margin`` below it, for the winner is measured twice, in
-    the search and as a bundle, and should meet the limit both times. The search is HAT's with a smaller population, on a fixed subset of the
-    validation words: HAT's settings (3,125 different candidates) on all of them would take about
-    an hour for each of the two searches.
+    the search and as a bundle, and should meet the limit both times. The search is HAT's with a
+    smaller population, on a fixed subset of the validation words: HAT's settings (3,125 different
+    candidates) on all of them would take about an hour for each of the two searches.
     """
 
     updates: int = 9000
