@@ -50,7 +50,7 @@ class DemoSettings:
     calibration: int = 10
     check: int = 20
     limit_share: float = 0.5
-    margin: float = 0.04
+    margin: float = 0.06
     evolution: EvolutionSettings = field(
         default_factory=lambda: EvolutionSettings(population=60, parents=12, mutants=20, crossovers=20, iterations=20)
     )

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from hwnas.deploy.runner import Bundle
 
-ROUNDS = 20
+ROUNDS = 60
 
 
 def export_bundle(
