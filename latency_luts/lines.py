@@ -8,13 +8,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from latency_luts.errors import LutFormatError
 from latency_luts.operator import OperatorSpec
-from latency_luts.rows import OperatorRow, WholeModel
+from latency_luts.rows import OperatorRow, Status, WholeModel
 
-SCHEMA = 1
+SCHEMA = 2
+"""1: neither intervals, statuses, drift nor provenance; read as unknown."""
 _HEAD = re.compile(rb'\{"schema": \d+, "kind": "lut"')
 
 
@@ -107,6 +108,9 @@ def operator_line(row: OperatorRow) -> dict[str, object]:
     return {
         "operator": str(row.operator),
         "latency_ms": row.latency_ms,
+        "interval_ms": _listed(row.interval_ms),
+        "raw_ms": row.raw_ms,
+        "status": row.status,
         "metrics": dict(row.metrics),
         "rounds": row.rounds,
         "samples": row.samples,
@@ -125,8 +129,11 @@ def operator_row(line: Mapping[str, Any]) -> OperatorRow:
         samples=int(line["samples"]),
         artifact_sha256=str(line["artifact_sha256"]),
         parity_error=float(line["parity_error"]),
-        metrics={str(name): float(value) for name, value in line["metrics"].items()},
+        metrics=_metrics(line),
         streamed_bytes=int(line["streamed_bytes"]),
+        interval_ms=_interval(line),
+        raw_ms=None if line.get("raw_ms") is None else float(line["raw_ms"]),
+        status=_status(line),
     )
 
 
@@ -136,6 +143,8 @@ def model_line(model: WholeModel) -> dict[str, object]:
         "model": model.model,
         "role": model.role,
         "latency_ms": model.latency_ms,
+        "interval_ms": _listed(model.interval_ms),
+        "status": model.status,
         "halves_ms": list(model.halves_ms),
         "rounds": model.rounds,
         "samples": model.samples,
@@ -143,6 +152,7 @@ def model_line(model: WholeModel) -> dict[str, object]:
         "operators": {str(operator): model.operators[operator] for operator in sorted(model.operators)},
         "artifact_sha256": model.artifact_sha256,
         "parity_error": model.parity_error,
+        "metrics": dict(model.metrics),
     }
 
 
@@ -160,4 +170,29 @@ def whole_model(line: Mapping[str, Any]) -> WholeModel:
         samples=int(line["samples"]),
         artifact_sha256=str(line["artifact_sha256"]),
         parity_error=float(line["parity_error"]),
+        interval_ms=_interval(line),
+        status=_status(line),
+        metrics=_metrics(line),
     )
+
+
+def _metrics(line: Mapping[str, Any]) -> dict[str, float]:
+    return {str(name): float(value) for name, value in line.get("metrics", {}).items()}
+
+
+def _status(line: Mapping[str, Any]) -> Status | None:
+    status: Status | None = line.get("status")
+    if status is not None and status not in get_args(Status):
+        raise ValueError(f"{status!r} is no status")
+    return status
+
+
+def _listed(interval_ms: tuple[float, float] | None) -> list[float] | None:
+    return None if interval_ms is None else list(interval_ms)
+
+
+def _interval(line: Mapping[str, Any]) -> tuple[float, float] | None:
+    if line.get("interval_ms") is None:
+        return None
+    low, high = line["interval_ms"]
+    return float(low), float(high)

@@ -11,6 +11,9 @@ from latency_luts.operator import OperatorSpec
 Role = Literal["calibration", "check", "extra"]
 """Fitted on; held out to test the table; measured for its own sake (a search's winner)."""
 
+Status = Literal["converged", "budget", "unstable"]
+"""Measured until the interval was tight; until the budget was spent; without ever settling."""
+
 DISPATCH = OperatorSpec.of("dispatch")
 """The empty graph: what calling the runtime costs when there is nothing to do."""
 
@@ -22,6 +25,9 @@ class OperatorRow:
     ``metrics`` holds further named numbers, their units in their names (``energy_mj``,
     ``wall_ms``, ``spread``). ``parity_error`` is the largest absolute difference between the
     measured artifact's outputs and PyTorch's. ``streamed_bytes`` are the weights every call reads.
+    ``interval_ms`` is the 95 % interval of ``latency_ms``, ``raw_ms`` the latency before drift was
+    corrected; both and ``status`` are ``None`` where they are not known: in tables of older code,
+    and of estimates, which have no sampling error.
     """
 
     operator: OperatorSpec
@@ -32,6 +38,9 @@ class OperatorRow:
     parity_error: float
     metrics: Mapping[str, float] = field(default_factory=dict)
     streamed_bytes: int = 0
+    interval_ms: tuple[float, float] | None = None
+    raw_ms: float | None = None
+    status: Status | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +49,8 @@ class WholeModel:
 
     ``operators`` says how often the model pays each operator. ``halves_ms`` are its latencies
     over the even and over the odd rounds: what two measurements of one truth differ by.
-    ``candidate`` is whatever names the model in its space.
+    ``candidate`` is whatever names the model in its space. ``interval_ms``, ``status`` and ``metrics``
+    as in an :class:`OperatorRow`.
     """
 
     model: str
@@ -53,3 +63,6 @@ class WholeModel:
     samples: int
     artifact_sha256: str
     parity_error: float
+    interval_ms: tuple[float, float] | None = None
+    status: Status | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import median
-from typing import Literal
+from typing import Literal, get_args
 
 from latency_luts import lines
 from latency_luts.calibration import Calibration
@@ -19,6 +19,10 @@ from profiler.journal import JournalContent
 from profiler.target import Target
 
 MIB = 2**20
+Source = Literal["measured", "virtual-clock", "estimated"]
+"""Timed on the device; counted by an emulated clock; computed by an engine. Never mixed in one table."""
+PROVENANCE = ("engine", "version", "configuration", "fidelity")
+"""What a table that was not measured tells of where its numbers are from."""
 FUNCTIONAL = "median over rounds of the mean of the lower half of a round's samples, per call"
 
 
@@ -35,7 +39,12 @@ class LatencyLut:
     """Latencies by operator, all of one target, clock, workload and source; never mixed.
 
     ``workload`` and ``environment`` are plain mappings, for this package knows no Transformers.
-    ``incomplete`` is ``None``, or says what its journal lacked or its file has lost.
+    ``incomplete`` is ``None``, or says what its journal lacked or its file has lost. ``provenance`` names
+    the engine, its version, its configuration and its fidelity, and is empty where ``source`` is
+    ``measured``. ``drift`` sums up the device's drift while it was measured, ``fingerprint`` names
+    the device's state then; empty where not known.
+
+    Raises :class:`LutError` if ``source`` and ``provenance`` do not go together.
     """
 
     target: Target
@@ -43,13 +52,25 @@ class LatencyLut:
     subject: Subject
     rows: Mapping[OperatorSpec, OperatorRow]
     models: tuple[WholeModel, ...] = ()
-    source: Literal["measured"] = "measured"
+    source: Source = "measured"
+    provenance: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, object] = field(default_factory=dict)
     created: str = ""
     functional: str = FUNCTIONAL
     rounds: int = 0
     calibration: Calibration | None = None
     incomplete: str | None = None
+    drift: Mapping[str, object] = field(default_factory=dict)
+    fingerprint: str = ""
+
+    def __post_init__(self) -> None:
+        if self.source not in get_args(Source):
+            raise LutError(f"source {self.source!r} of a table is unknown; known: {', '.join(get_args(Source))}")
+        if self.source == "measured" and self.provenance:
+            raise LutError("a measured table names no engine, but it has a provenance; call its source 'estimated'")
+        missing = [name for name in PROVENANCE if not self.provenance.get(name)]
+        if self.source != "measured" and missing:
+            raise LutError(f"a table whose source is {self.source!r} must name its {', '.join(missing)} (provenance)")
 
     @classmethod
     def derive(cls, content: JournalContent, target: Target) -> LatencyLut:
@@ -168,6 +189,7 @@ class LatencyLut:
         header = {
             "target": {name: getattr(self.target, name) for name in Target.__slots__},
             "source": self.source,
+            "provenance": dict(self.provenance),
             "workload": dict(self.workload),
             "subject": {"space": self.subject.space, "fingerprint": self.subject.fingerprint},
             "functional": self.functional,
@@ -177,6 +199,8 @@ class LatencyLut:
             "models": len(self.models),
             "incomplete": self.incomplete,
             "calibration": None if self.calibration is None else self.calibration.as_dict(),
+            "fingerprint": self.fingerprint,
+            "drift": dict(self.drift),
             "environment": dict(self.environment),
         }
         body = [lines.operator_line(self.rows[operator]) for operator in sorted(self.rows)]
@@ -209,11 +233,14 @@ class LatencyLut:
                 rows={row.operator: row for row in rows},
                 models=models,
                 source=header["source"],
+                provenance={str(name): str(value) for name, value in header.get("provenance", {}).items()},
                 environment=header["environment"],
                 created=str(header["created"]),
                 functional=str(header["functional"]),
                 rounds=int(header["rounds"]),
                 incomplete=incomplete,
+                drift=header.get("drift", {}),
+                fingerprint=str(header.get("fingerprint", "")),
             )
             stored = header["calibration"]
             if stored is None:

@@ -15,6 +15,7 @@ from tests.contracts.searcher import SPACE, loss_of
 
 GOLDEN = Path(__file__).parent / "golden"
 SCHEMA_1 = GOLDEN / "schema1"
+SCHEMA_2 = GOLDEN / "schema2"
 
 
 def test_a_table_of_schema_1() -> None:
@@ -34,10 +35,35 @@ def test_a_table_of_schema_1() -> None:
     assert table.calibration.held_out.models == 4
 
 
+def test_a_table_of_schema_1_knows_no_intervals(tmp_path: Path) -> None:
+    """Written again it is of today's schema, and says the same."""
+    table = LatencyLut.load(SCHEMA_1 / "table.lut.jsonl")
+    assert all((row.interval_ms, row.raw_ms, row.status) == (None, None, None) for row in table.rows.values())
+    assert all((model.interval_ms, model.status) == (None, None) for model in table.models)
+    assert (table.provenance, table.drift, table.fingerprint) == ({}, {}, "")
+    table.save(tmp_path / "table")
+    assert LatencyLut.load(tmp_path / "table") == table
+
+
+def test_a_table_of_schema_2() -> None:
+    table, older = LatencyLut.load(SCHEMA_2 / "table.lut.jsonl"), LatencyLut.load(SCHEMA_1 / "table.lut.jsonl")
+    assert table.latencies_ms == older.latencies_ms
+    assert table.calibration == older.calibration
+    ffn = table.rows[OperatorSpec.of("ffn", embed=32, ffn=64)]
+    assert (ffn.interval_ms, ffn.status) == ((0.01188, 0.01218), "budget")
+    assert ffn.raw_ms == pytest.approx(0.01236)
+    (held_out,) = table.models_of("check")
+    assert held_out.status == "converged"
+    assert held_out.interval_ms == pytest.approx((0.98 * held_out.latency_ms, 1.02 * held_out.latency_ms))
+    assert held_out.metrics == {"wall_ms": pytest.approx(1.1 * held_out.latency_ms)}
+    assert (table.source, table.provenance, table.fingerprint) == ("measured", {}, "0123456789abcdef")
+    assert table.drift == {"rounds": 8, "quarantined": {}}
+
+
 def test_a_table_is_written_as_it_was(tmp_path: Path) -> None:
     """Another format needs another schema version, and its own files here."""
-    LatencyLut.load(SCHEMA_1 / "table.lut.jsonl").save(tmp_path / "table")
-    assert (tmp_path / "table").read_bytes() == (SCHEMA_1 / "table.lut.jsonl").read_bytes()
+    LatencyLut.load(SCHEMA_2 / "table.lut.jsonl").save(tmp_path / "table")
+    assert (tmp_path / "table").read_bytes() == (SCHEMA_2 / "table.lut.jsonl").read_bytes()
 
 
 def test_a_profiling_journal_of_schema_1() -> None:

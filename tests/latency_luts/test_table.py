@@ -116,7 +116,7 @@ def test_every_truncation_is_a_table_that_says_so_or_one_clear_error(table: Late
         (b"\x93NUMPY\x01\x00\xff\n", "not a latency table"),
         (b'{"kind": "header", "schema": 1}\n', "not a latency table"),
         (b"[1, 2]\n", "not a latency table"),
-        (b'{"kind": "lut", "schema": 99}\n', "has schema 99, this hwnas reads up to 1; upgrade"),
+        (b'{"kind": "lut", "schema": 99}\n', "has schema 99, this hwnas reads up to 2; upgrade"),
         (b'{"kind": "lut", "schema": 1}\n', "is missing"),
     ],
 )
@@ -193,6 +193,31 @@ def test_requirements(table: LatencyLut) -> None:
         table.require({"batch": 1, "source_tokens": 9, "beam": 5})
     with pytest.raises(LutMismatchError, match="profile that space"):
         table.require({"batch": 1, "source_tokens": 9}, Subject("g2p", "other"))
+
+
+ENGINE = {"engine": "systolic", "version": "1", "configuration": "ab12", "fidelity": "exact-to-reference"}
+
+
+def test_an_estimated_table_names_its_engine_and_keeps_saying_so(table: LatencyLut, tmp_path: Path) -> None:
+    estimated = replace(table, source="estimated", provenance=ENGINE)
+    estimated.save(tmp_path / "t")
+    assert LatencyLut.load(tmp_path / "t") == estimated
+    with pytest.raises(LutError, match="whose source is 'estimated' must name its fidelity"):
+        replace(table, source="estimated", provenance={**ENGINE, "fidelity": ""})
+    with pytest.raises(LutError, match="a measured table names no engine"):
+        replace(table, provenance=ENGINE)
+    with pytest.raises(LutError, match="'guessed' of a table is unknown"):
+        replace(table, source="guessed", provenance=ENGINE)
+
+
+def test_intervals_and_statuses_are_read_back(table: LatencyLut, tmp_path: Path) -> None:
+    row = replace(table.rows[FFN], interval_ms=(0.011, 0.013), raw_ms=0.0125, status="unstable")
+    known = replace(table, rows={**table.rows, FFN: row}, drift={"rounds": 8}, fingerprint="ab12")
+    known.save(tmp_path / "t")
+    assert LatencyLut.load(tmp_path / "t") == known
+    (tmp_path / "t").write_text((tmp_path / "t").read_text().replace('"unstable"', '"guessed"'))
+    with pytest.raises(LutFormatError, match="'guessed' is no status"):
+        LatencyLut.load(tmp_path / "t")
 
 
 def test_roles_and_dispatch(table: LatencyLut) -> None:
