@@ -9,6 +9,7 @@ hello    runtime, threads, cores (or null), provider  -> runtime (with its versi
 load     stages: name, path, reference, repeat, feeds, carry, initial, counter  -> handle
 time     handle, calls, samples                       -> wall_ns, cpu_ns (whole samples)
 run      handle, inputs (an .npz, or null), outputs (where to write an .npz)
+survey   seconds  -> facts, after, noise, clock, processes: what would disturb a measurement
 facts, ping, unload (handle), quit
 """
 
@@ -21,9 +22,11 @@ import itertools
 import json
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -284,6 +287,7 @@ class Worker:
             "run": self.run,
             "unload": self.unload,
             "facts": lambda _: {"facts": facts(self.threads, self.ready.version)},
+            "survey": lambda asked: survey(asked["seconds"], self.threads, self.ready.version),
             "ping": lambda _: {},
         }
         operation = request.get("op")
@@ -369,26 +373,32 @@ class Worker:
 
 def facts(threads: int, runtime: str) -> Request:
     """What the machine is and does right now; null for what it does not tell."""
+    affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     return {
         "time_s": round(time.time(), 3),
         "cpu_model": cpu_model(),
+        "board": (read("/proc/device-tree/model") or "").rstrip("\0") or None,
         "machine": platform.machine(),
         "system": platform.system(),
         "kernel": platform.release(),
         "host": hashlib.sha256(platform.node().encode()).hexdigest()[:12],
+        "hypervisor": hypervisor(),
         "cores": os.cpu_count(),
-        "affinity": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "affinity": affinity,
         "threads": threads,
-        "governor": read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        "frequency_khz": {
-            which: number(read(f"/sys/devices/system/cpu/cpu0/cpufreq/scaling_{which}_freq"))
-            for which in ("cur", "min", "max")
-        },
+        **frequency(affinity or [0]),
+        "smt": number(read("/sys/devices/system/cpu/smt/active")),
+        "throttled_bits": throttled_bits(),
+        "mains": max(
+            (number(read(path)) or 0 for path in Path("/sys/class/power_supply").glob("A*/online")), default=None
+        ),
         "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
         "cache_bytes": cache_bytes(),
         **jiffies(),
-        "pressure_cpu": read("/proc/pressure/cpu"),
+        **{f"pressure_{what}": read(f"/proc/pressure/{what}") for what in ("cpu", "memory", "io")},
+        **cgroup(),
         **memory(),
+        "disk_free_bytes": shutil.disk_usage(tempfile.gettempdir()).free,
         "temperature_millidegrees": {
             zone.parent.name: number(read(zone)) for zone in sorted(Path("/sys/class/thermal").glob("*/temp"))
         },
@@ -399,8 +409,131 @@ def facts(threads: int, runtime: str) -> Request:
         },
         "python": platform.python_version(),
         "numpy": np.__version__,
+        "libc": "-".join(platform.libc_ver()),
         "runtime": runtime,
     }
+
+
+def survey(seconds: float, threads: int, runtime: str) -> Request:
+    """Facts before and after ``seconds`` of one thread's work in samples of 2 ms, and what else ran meanwhile."""
+    before, used, started = facts(threads, runtime), process_ticks(), time.monotonic()
+    noise = noise_samples(seconds)
+    after, elapsed_s = facts(threads, runtime), time.monotonic() - started
+    return {
+        "facts": before,
+        "after": after,
+        "elapsed_s": elapsed_s,
+        "noise": noise,
+        "clock": {"wall": clock_steps(time.perf_counter_ns), "cpu": clock_steps(time.thread_time_ns)},
+        "processes": busy_processes(used, elapsed_s),
+    }
+
+
+def noise_samples(seconds: float, sample_ms: float = 2.0) -> Request:
+    """Both clocks' time for the same work (hashing what fits a cache), sample by sample; ns."""
+    block = bytes(1 << 16)
+    work = hashlib.sha256
+    began = time.perf_counter_ns()
+    for _ in range(100):
+        work(block)
+    repeats = max(1, int(sample_ms * 1e6 / ((time.perf_counter_ns() - began) / 100)))
+    walls, cpus = [], []
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        wall, cpu = time.perf_counter_ns(), time.thread_time_ns()
+        for _ in range(repeats):
+            work(block)
+        cpus.append(time.thread_time_ns() - cpu)
+        walls.append(time.perf_counter_ns() - wall)
+    return {"wall_ns": walls, "cpu_ns": cpus}
+
+
+def clock_steps(clock: Callable[[], int], readings: int = 2000) -> Request:
+    """The smallest step seen of a clock in ns (null: it did not move), and how often it went back."""
+    steps = []
+    before = clock()
+    end = time.monotonic() + 0.1
+    while len(steps) < readings and time.monotonic() < end:
+        now = clock()
+        if now != before:
+            steps.append(now - before)
+            before = now
+    return {"step_ns": min((step for step in steps if step > 0), default=None), "back": sum(s < 0 for s in steps)}
+
+
+def process_ticks() -> dict[int, tuple[str, int]]:
+    """Name and CPU ticks so far of every process but this one; empty without /proc."""
+    known = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        name, _, rest = (read(path) or "").partition("(")[2].rpartition(")")
+        if len(fields := rest.split()) > 12 and (pid := int(path.parent.name)) != os.getpid():
+            known[pid] = (name, int(fields[11]) + int(fields[12]))
+    return known
+
+
+def busy_processes(before: dict[int, tuple[str, int]], elapsed_s: float) -> list[Request] | None:
+    """Other processes that took over 2 % of a core since ``before``, the busiest first; null if unknown."""
+    after = process_ticks()
+    if not after:
+        return None
+    ticks = os.sysconf("SC_CLK_TCK") * elapsed_s
+    shares = [
+        {"pid": pid, "name": name, "cores": round((used - before.get(pid, (name, 0))[1]) / ticks, 3)}
+        for pid, (name, used) in after.items()
+    ]
+    return sorted((s for s in shares if s["cores"] > 0.02), key=lambda s: -s["cores"])[:5]
+
+
+def frequency(cores: list[int]) -> Request:
+    """How the clock of the cores in use is governed; of the first of them in kHz."""
+    policies = [Path(f"/sys/devices/system/cpu/cpu{core}/cpufreq") for core in cores]
+    governors = {name for policy in policies if (name := read(policy / "scaling_governor"))}
+    no_turbo = number(read("/sys/devices/system/cpu/intel_pstate/no_turbo"))
+    boost = number(read("/sys/devices/system/cpu/cpufreq/boost"))
+    return {
+        "governor": ",".join(sorted(governors)) or None,
+        "frequency_khz": {
+            **{which: number(read(policies[0] / f"scaling_{which}_freq")) for which in ("cur", "min", "max")},
+            "hardware_max": number(read(policies[0] / "cpuinfo_max_freq")),
+        },
+        "turbo": 1 - no_turbo if no_turbo is not None else boost,
+    }
+
+
+def throttled_bits() -> int | None:
+    """A Raspberry Pi's throttling register: bits 0-3 now, 16-19 since boot (voltage, cap, throttle, heat)."""
+    for path in Path("/sys/devices/platform").glob("soc*/soc*:firmware/get_throttled"):
+        if text := read(path):
+            return int(text, 16)
+    if (tool := shutil.which("vcgencmd")) is None:
+        return None
+    done = subprocess.run([tool, "get_throttled"], capture_output=True, text=True, check=False)
+    _, _, value = done.stdout.strip().partition("=")
+    return int(value, 16) if value.startswith("0x") else None
+
+
+def hypervisor() -> bool | None:
+    """Whether this is a virtual machine; null where the processor does not say."""
+    flags = next((line for line in (read("/proc/cpuinfo") or "").splitlines() if line.startswith("flags")), None)
+    return None if flags is None else "hypervisor" in flags.split()
+
+
+def cgroup() -> Request:
+    """Cores this process may use by its control group (null: no limit known), and time it was held up so far."""
+    own = next((line[3:] for line in (read("/proc/self/cgroup") or "").splitlines() if line.startswith("0::")), "/")
+    root = Path("/sys/fs/cgroup")
+    quotas = []
+    for folder in [root / own.strip("/"), *(root / own.strip("/")).parents]:
+        words = (read(folder / "cpu.max") or "max").split()
+        if words[0] != "max":
+            quotas.append(int(words[0]) / int(words[1]))
+    quota, period = (number(read(root / f"cpu/cpu.cfs_{name}_us")) for name in ("quota", "period"))
+    if quota is not None and quota > 0 and period:
+        quotas.append(quota / period)
+    stat = read(root / own.strip("/") / "cpu.stat") or read(root / "cpu/cpu.stat") or ""
+    held = {words[0]: int(words[1]) for line in stat.splitlines() if len(words := line.split()) == 2}
+    throttled_ns = held.get("throttled_time", held["throttled_usec"] * 1000 if "throttled_usec" in held else None)
+    return {"cpu_quota_cores": min(quotas, default=None), "cpu_throttled_ns": throttled_ns}
 
 
 def read(path: str | Path) -> str | None:
@@ -447,23 +580,26 @@ def cpu_model() -> str | None:
 
 
 def jiffies() -> Request:
-    """Clock ticks since boot, all cores: in total, and stolen by the host of a virtual machine."""
+    """Clock ticks since boot, all cores: in total, idle, and stolen by the host of a virtual machine."""
     line = (read("/proc/stat") or "").partition("\n")[0].split()[1:9]
     known = len(line) == 8
     return {
         "total_jiffies": sum(map(int, line)) if known else None,
+        "idle_jiffies": int(line[3]) + int(line[4]) if known else None,
         "steal_jiffies": int(line[7]) if known else None,
     }
 
 
 def memory() -> Request:
-    """Memory of the machine in bytes."""
+    """Memory and swap of the machine in bytes."""
     lines = (line.split() for line in (read("/proc/meminfo") or "").splitlines())
     kilobytes = {words[0]: number(words[1]) for words in lines if len(words) > 1}
-    total, free = kilobytes.get("MemTotal:"), kilobytes.get("MemAvailable:")
+    known = {key: value * 1024 for key, value in kilobytes.items() if value is not None}
     return {
-        "memory_total_bytes": total * 1024 if total is not None else number(sysctl("hw.memsize")),
-        "memory_available_bytes": free * 1024 if free is not None else None,
+        "memory_total_bytes": known.get("MemTotal:") or number(sysctl("hw.memsize")),
+        "memory_available_bytes": known.get("MemAvailable:"),
+        "swap_total_bytes": known.get("SwapTotal:"),
+        "swap_free_bytes": known.get("SwapFree:"),
     }
 
 

@@ -110,6 +110,10 @@ class WorkerSession:
         """The environment, as the worker sees it."""
         return dict(self._ask("facts")["facts"])
 
+    def survey(self, seconds: float) -> dict[str, object]:
+        """What would disturb a measurement, looked at for ``seconds``; :func:`profiler.preflight.judge` reads it."""
+        return self._ask("survey", seconds=seconds)
+
     def close(self) -> None:
         """End the worker and close the transport."""
         with suppress(TransportError):
