@@ -5,7 +5,9 @@ ProfilerError
 ├── TransportError     a device cannot be reached, or a file or command did not get through
 ├── SessionError       the worker on a device refused a request or died
 ├── ParityError        an artifact's outputs on a device are not PyTorch's
-└── JournalError       a journal is damaged, locked, full, or belongs to another run
+├── JournalError       a journal is damaged, locked, full, or belongs to another run
+├── SimulationError    an engine cannot estimate an artifact, or its parameters are impossible
+└── ToolchainError     a private environment is missing, cannot be made, or its tool failed
 """
 
 
@@ -31,3 +33,11 @@ class ParityError(ProfilerError):
 
 class JournalError(ProfilerError):
     """A journal is damaged, locked by another process, out of space, or of another run."""
+
+
+class SimulationError(ProfilerError):
+    """An engine cannot estimate an artifact, or its parameters are impossible."""
+
+
+class ToolchainError(ProfilerError):
+    """A toolchain's private environment is missing, cannot be made, or its tool failed."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typer
 
-from hwnas.cli import data, demo, devices, export, lut, predict, profile, run, search, space, train
+from hwnas.cli import data, demo, devices, export, lut, predict, profile, run, search, space, toolchain, train
 from hwnas.cli.console import guarded, set_debug
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.add_typer(devices.app, name="devices")
 app.add_typer(space.app, name="space")
 app.add_typer(data.app, name="data")
 app.add_typer(lut.app, name="lut")
+app.add_typer(toolchain.app, name="toolchain")
 train.register(app)
 profile.register(app)
 predict.register(app)
