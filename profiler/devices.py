@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from profiler.errors import DeviceError
 from profiler.session import TimingSession
+from profiler.simulators.device import SimulatedDevice
 from profiler.target import Clock
 
 SHIPPED = Path(__file__).with_name("devices.yaml")
@@ -31,7 +32,7 @@ class LocalDevice(BaseModel):
     description: str = ""
     runtime: Literal["onnxruntime"] = "onnxruntime"
     threads: int = Field(default=1, ge=1, strict=True)
-    clock: Clock | None = None
+    clock: Literal["wall", "thread_cpu"] | None = None
     cores: tuple[int, ...] | None = None
     provider: Literal["cpu", "cuda"] = "cpu"
 
@@ -56,12 +57,13 @@ class LocalDevice(BaseModel):
         return "" if self.provider == "cpu" else "untested: no run on a GPU was made yet"
 
 
-Device = LocalDevice
+Device = LocalDevice | SimulatedDevice
 
-_KINDS: dict[str, tuple[type[LocalDevice], str]] = {
+_KINDS: dict[str, tuple[type[Device], str | None]] = {
     "local": (LocalDevice, "profiler.worker_session:open_local"),
+    "simulated": (SimulatedDevice, None),
 }
-"""Kind -> its model and the function that opens a session; named, so that it is imported only then."""
+"""Kind -> its model and the function that opens a session (named, so that it is imported only then), if one can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +122,14 @@ def add_device(path: Path, name: str, fields: Mapping[str, object]) -> Device:
 
 
 def open_session(device: Device, cache_folder: Path) -> TimingSession:
-    """Start what times programs on ``device``; ``cache_folder`` may keep what can be used again."""
-    module, _, function = _KINDS[device.kind][1].partition(":")
+    """Start what times programs on ``device``; ``cache_folder`` may keep what can be used again.
+
+    Raises :class:`DeviceError` for a simulated device: what runs nowhere can only be estimated.
+    """
+    opens = _KINDS[device.kind][1]
+    if opens is None:
+        raise DeviceError(f"{device.name!r} is {device.kind}: nothing runs there, it can only be estimated")
+    module, _, function = opens.partition(":")
     return cast(TimingSession, getattr(import_module(module), function)(device, cache_folder))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Clock = Literal["wall", "thread_cpu"]
+Clock = Literal["wall", "thread_cpu", "estimated"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,8 @@ class Target:
     ``runtime`` carries its version (``onnxruntime-1.32.0``), for a table of one version says
     nothing of another. ``thread_cpu`` is the CPU time of the one thread that runs the model: on
     a machine shared with others it leaves out the time the thread was not running; with more
-    than one thread only ``wall`` makes sense.
+    than one thread only ``wall`` makes sense. ``estimated`` is no clock: an engine's figures (a
+    simulated device; ``runtime`` then names engine, version and configuration).
     """
 
     device: str
