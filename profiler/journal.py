@@ -1,8 +1,10 @@
 """A profiling run on disk: JSON Lines, a header and then every raw sample, readable at any moment.
 
 Line 1 is the header, every other line a record with a ``kind``: ``parity``, ``calibration``,
-``sample`` or ``environment``. Readers ignore kinds and keys they do not know. A torn last line
-(the writer was killed) is dropped; damage anywhere else is an error.
+``sample``, ``reference``, ``failure`` or ``environment``. Samples are raw; what corrects or discards
+them is derived from the references beside them when the journal is read. Readers ignore kinds and
+keys they do not know. A torn last line (the writer was killed) is dropped; damage anywhere else is
+an error.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from profiler.measurement import Measurement, RoundSamples
 from profiler.parity import Parity
 from profiler.target import Target
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the format this code writes; older ones are read, newer ones refused."""
 
 Role = Literal["operator", "model"]
@@ -30,7 +32,8 @@ Json = Mapping[str, object]
 class JournalItem:
     """One thing that is timed; ``program`` is its :attr:`Program.sha256`, ``meta`` the caller's own.
 
-    ``artifacts`` are the digests of its graphs, by which parity records are found.
+    ``artifacts`` are the digests of its graphs, by which parity records are found; ``use`` says how
+    often who asked for it pays it.
     """
 
     name: str
@@ -39,6 +42,7 @@ class JournalItem:
     meta: Json = field(default_factory=dict)
     artifacts: tuple[str, ...] = ()
     streamed_bytes: int = 0
+    use: float = 1.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "artifacts", tuple(self.artifacts))
@@ -46,12 +50,18 @@ class JournalItem:
 
 @dataclass(frozen=True, slots=True)
 class JournalPlan:
-    """How often everything is timed; what was taken is in the records."""
+    """How often everything is timed at most, and when it is enough; the fields are those of :class:`Plan`.
+
+    Without ``half_width`` (all journals of schema 1) everything is timed in every round.
+    """
 
     rounds: int
     samples: int
     min_sample_ms: float
     seed: int
+    min_rounds: int = 10
+    half_width: float | None = None
+    budget_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,12 +21,17 @@ GIB = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class PlanItem:
-    """One thing to time; ``meta`` (JSON-able) stands in the journal for who reads it."""
+    """One thing to time; ``meta`` (JSON-able) stands in the journal for who reads it.
+
+    ``use`` is how often it is paid by who asks (a random candidate of a search space, say): where
+    time is short, the widest interval times ``use`` comes first.
+    """
 
     name: str
     role: Role
     program: Program
     meta: Json = field(default_factory=dict)
+    use: float = 1.0
 
     @property
     def loaded_bytes(self) -> int:
@@ -36,9 +41,12 @@ class PlanItem:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Items, and ``rounds`` visits to each with ``samples`` samples of at least ``min_sample_ms``.
+    """Items, and how often each is visited, with ``samples`` samples of at least ``min_sample_ms`` a visit.
 
-    Raises :class:`ProfilerError` for a plan that cannot be.
+    An item is done after ``min_rounds`` once the 95 % interval of its latency is at most
+    ``half_width`` of it to either side, and after ``rounds`` in any case; without ``half_width``
+    every item has exactly ``rounds``. No round is begun that would not end within ``budget_s`` of
+    measuring. Raises :class:`ProfilerError` for a plan that cannot be.
     """
 
     items: tuple[PlanItem, ...]
@@ -46,6 +54,9 @@ class Plan:
     samples: int = 5
     min_sample_ms: float = 2.0
     seed: int = 0
+    min_rounds: int = 10
+    half_width: float | None = None
+    budget_s: float | None = None
     memory_limit_bytes: int = 8 * GIB
 
     def __post_init__(self) -> None:
@@ -57,6 +68,13 @@ class Plan:
             raise ProfilerError(f"plan: {self.rounds} rounds of {self.samples} samples; both must be at least 1")
         if not 0 < self.min_sample_ms <= MAX_SAMPLE_MS:
             raise ProfilerError(f"plan: min_sample_ms is {self.min_sample_ms}; it must be in (0, {MAX_SAMPLE_MS:g}]")
+
+        if self.min_rounds < 1 or (self.half_width is not None and self.half_width <= 0):
+            raise ProfilerError(
+                f"plan: half_width is {self.half_width} after {self.min_rounds} rounds; both must be above 0"
+            )
+        if self.budget_s is not None and self.budget_s <= 0:
+            raise ProfilerError(f"plan: the budget is {self.budget_s} s; it must be above 0")
 
     def header(self, targets: Sequence[Target], *, workload: Json, subject: Json) -> JournalHeader:
         """The header of a journal of this plan on these targets."""
@@ -72,10 +90,19 @@ class Plan:
                     item.meta,
                     tuple(stage.artifact.sha256 for stage in item.program.stages),
                     sum(stage.repeat * stage.artifact.streamed_bytes for stage in item.program.stages),
+                    item.use,
                 )
                 for item in self.items
             ),
-            plan=JournalPlan(self.rounds, self.samples, self.min_sample_ms, self.seed),
+            plan=JournalPlan(
+                self.rounds,
+                self.samples,
+                self.min_sample_ms,
+                self.seed,
+                self.min_rounds,
+                self.half_width,
+                self.budget_s,
+            ),
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,9 @@ from profiler.program import Program
 from profiler.target import Target
 
 Tensors = Mapping[str, npt.NDArray[np.generic]]
+
+ReferenceWorkload = Literal["compute", "memory"]
+"""A reference workload: what bounds it. Its time tells how fast the device is right now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,24 @@ class TimingSession(Protocol):
 
     def run(self, handle: str, inputs: Tensors | None = None) -> dict[str, npt.NDArray[np.generic]]:
         """Outputs of the last stage by name; ``inputs`` replaces reference inputs of the first stage."""
+        ...
+
+    def reference(self, workload: ReferenceWorkload, calls: int, samples: int = 1) -> tuple[Sample, ...]:
+        """As :meth:`time`, of a small workload that is built in and the same in every session.
+
+        ``compute`` multiplies float32 matrices that fit the caches, ``memory`` streams a piece of
+        a buffer larger than the last-level cache.
+        """
+        ...
+
+    def counters(self) -> dict[str, int]:
+        """Cheap numbers that only grow, so that their difference tells of what came between.
+
+        Those it has of: ``nivcsw`` (involuntary context switches of the worker),
+        ``steal_jiffies`` (taken by the host of a virtual machine), ``pressure_us`` (some task
+        waited for a CPU), ``wall_ns`` and ``raw_ns`` (the clock that counts, and the machine's
+        undisciplined one), ``first_call_ns`` (spent in first calls of programs).
+        """
         ...
 
     def facts(self) -> dict[str, object]:

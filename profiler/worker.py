@@ -9,7 +9,10 @@ hello    runtime, threads, cores (or null), provider  -> runtime (with its versi
 load     stages: name, path, reference, repeat, feeds, carry, initial, counter  -> handle
 time     handle, calls, samples                       -> wall_ns, cpu_ns (whole samples)
 run      handle, inputs (an .npz, or null), outputs (where to write an .npz)
+profile  handle, calls -> stages: name, runs of its graph in a call, nodes: name, op, us (all runs of a call)
 survey   seconds  -> facts, after, noise, clock, processes: what would disturb a measurement
+reference  workload, calls, samples                   -> wall_ns, cpu_ns, of a workload that is built in
+counters -> numbers that only grow, of what may disturb
 facts, ping, unload (handle), quit
 """
 
@@ -33,12 +36,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO
 
+os.environ["OPENBLAS_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # the reference workloads are of one thread
+
 import numpy as np
 
 Request = dict[str, Any]
 Arrays = dict[str, Any]
 Layout = dict[str, tuple[tuple[int, ...], Any]]
 ALIGNMENT = 64
+WARM_UP_CALLS = 5
 
 
 class WorkerError(Exception):
@@ -416,6 +422,45 @@ def lookup(values: dict[str, Any], name: str, where: str) -> Any:
 
 Runtime = OnnxRuntime | LiteRt
 Loaded = OnnxProgram | LiteRtProgram
+
+
+class Streaming:
+    """Reference workload bound by memory: copies a piece of a buffer the caches cannot hold.
+
+    Each call goes on where the last one ended, so that by its next turn a piece has been evicted. The buffer is
+    twice the largest cache, at most 128 MiB and an eighth of the memory that is free.
+    """
+
+    PIECE = 1 << 20
+
+    def __init__(self) -> None:
+        free = memory()["memory_available_bytes"] or 1 << 30
+        wanted = min(2 * (cache_bytes() or 1 << 24), 1 << 27, free // 8)
+        pieces = max(4, wanted // self.PIECE)
+        self.source = np.ones((pieces, self.PIECE // 8), np.float64)
+        self.target = np.ones(self.PIECE // 8, np.float64)
+        self.turns = itertools.cycle(self.source)
+
+    def __call__(self) -> None:
+        """One piece."""
+        np.copyto(self.target, next(self.turns))
+
+
+class Multiplying:
+    """Reference workload bound by compute: a product of float32 matrices that fit the second cache."""
+
+    SIDE = 128
+
+    def __init__(self) -> None:
+        values = np.linspace(-1, 1, self.SIDE * self.SIDE, dtype=np.float32).reshape(self.SIDE, self.SIDE)
+        self.one, self.other, self.product = values, values.T.copy(), np.empty_like(values)
+
+    def __call__(self) -> None:
+        """One product."""
+        np.dot(self.one, self.other, out=self.product)
+
+
+REFERENCES: dict[str, Callable[[], Callable[[], None]]] = {"compute": Multiplying, "memory": Streaming}
 RUNTIMES: dict[str, Callable[[int, str], Runtime]] = {"onnxruntime": OnnxRuntime, "litert": LiteRt}
 
 
@@ -426,6 +471,7 @@ class Worker:
         self.runtime: Runtime | None = None
         self.threads = 1
         self.programs: dict[str, Loaded] = {}
+        self.references: dict[str, Callable[[], None]] = {}
         self.numbers = itertools.count(1)
 
     def handle(self, request: Request) -> Request:
@@ -435,9 +481,12 @@ class Worker:
             "load": self.load,
             "time": self.time,
             "run": self.run,
+            "profile": self.profile,
             "unload": self.unload,
             "facts": lambda _: {"facts": facts(self.threads, self.ready.version)},
             "survey": lambda asked: survey(asked["seconds"], self.threads, self.ready.version),
+            "reference": self.reference,
+            "counters": lambda _: {"counters": counters()},
             "ping": lambda _: {},
         }
         operation = request.get("op")
@@ -483,8 +532,21 @@ class Worker:
 
     def time(self, request: Request) -> Request:
         """Samples of so many calls each, in a row; CPU time is this thread's, or all threads' if several."""
-        program, calls = self.program(request), request["calls"]
-        runs = program.calls
+        program = self.program(request)
+        return self.sampled(program.calls, request, program.synchronize)
+
+    def reference(self, request: Request) -> Request:
+        """Time a reference workload, on the same clocks; made when first asked for."""
+        name = request["workload"]
+        if name not in REFERENCES:
+            raise WorkerError(f"no reference workload {name!r}; known: {', '.join(REFERENCES)}")
+        if name not in self.references:
+            self.references[name] = REFERENCES[name]()
+        return self.sampled([self.references[name]], request, lambda: None)
+
+    def sampled(self, runs: list[Callable[[], object]], request: Request, synchronize: Callable[[], None]) -> Request:
+        """``samples`` samples of ``calls`` times all of ``runs``."""
+        calls = request["calls"]
         wall, cpu = time.perf_counter_ns, time.thread_time_ns if self.threads == 1 else time.process_time_ns
         walls, cpus = [], []
         for _ in range(request["samples"]):
@@ -492,7 +554,7 @@ class Worker:
             for _ in itertools.repeat(None, calls):
                 for run in runs:
                     run()
-            program.synchronize()
+            synchronize()
             cpu_end, wall_end = cpu(), wall()
             walls.append(wall_end - wall_start)
             cpus.append(cpu_end - cpu_start)
@@ -507,6 +569,27 @@ class Worker:
         np.savez(request["outputs"], **self.program(request).evaluate(replaced))
         return {}
 
+    def profile(self, request: Request) -> Request:
+        """Each node's time by the runtime's own profiler, in sessions of their own: it slows them down."""
+        runtime = self.ready
+        with tempfile.TemporaryDirectory(prefix="hwnas-profile-") as folder:
+            watched = type(runtime)(self.threads, runtime.device)
+            watched.options.enable_profiling = True
+            watched.options.profile_file_prefix = str(Path(folder) / "profile")
+            program = watched.load(self.program(request).stages)
+            for _ in range(WARM_UP_CALLS + request["calls"]):
+                for run in program.calls:
+                    run()
+            stages = []
+            for path in dict.fromkeys(stage["path"] for stage in program.stages):
+                sharing = [stage for stage in program.stages if stage["path"] == path]
+                runs = sum(stage["repeat"] for stage in sharing)
+                events = json.loads(Path(watched.session(path).end_profiling()).read_bytes())
+                name = "+".join(stage["name"] for stage in sharing)
+                stages.append({"name": name, "runs": runs, "nodes": node_times(events, runs, request["calls"])})
+            watched.unload(program)
+        return {"stages": stages}
+
     def unload(self, request: Request) -> Request:
         """Free a program, and give its memory back to the system where libc can be asked to."""
         self.ready.unload(self.program(request))
@@ -519,6 +602,49 @@ class Worker:
             if trim is not None:
                 trim(0)
         return {}
+
+
+def counters() -> Request:
+    """Numbers that only grow; those this system tells."""
+    import resource
+
+    known = {
+        "nivcsw": resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw,
+        "steal_jiffies": jiffies()["steal_jiffies"],
+        "pressure_us": number((read("/proc/pressure/cpu") or "").partition("total=")[2].partition("\n")[0]),
+        "wall_ns": time.perf_counter_ns(),
+        "raw_ns": time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW) if hasattr(time, "CLOCK_MONOTONIC_RAW") else None,
+    }
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def node_times(events: list[Request], runs: int, calls: int) -> list[Request]:
+    """Microseconds of every node in a call of ``runs`` runs, from the last ``calls`` calls of a profile.
+
+    Durations are cut to whole microseconds, more than a small kernel takes. So a node's time is
+    from its start to the next one's start: starts are cut too, but the mean of their differences
+    is right. Blocks of calls are averaged, and of these the lower half.
+    """
+    found: list[list[Request]] = [[]]
+    for event in events:
+        if event["cat"] == "Node" and event["name"].endswith("_kernel_time"):
+            found[-1].append(event)
+        elif found[-1]:
+            found.append([])
+    found = [run for run in found if run][-runs * calls :]
+    if len(found) < runs * calls or any(len(run) != len(found[0]) for run in found):
+        raise WorkerError("this graph does not run the same nodes each time; it cannot be profiled")
+    starts = np.array([[event["ts"] for event in run] for run in found], np.float64)
+    lasts = np.array([[event["dur"] for event in run] for run in found], np.float64)
+    steps = np.diff(starts, axis=1)
+    between = float(np.median(steps - lasts[:, :-1])) if steps.size else 0.0
+    steps = np.hstack([steps, lasts[:, -1:] + between]).reshape(calls, runs, -1).sum(axis=1)
+    blocks = np.sort([block.mean(axis=0) for block in np.array_split(steps, min(calls, 20))], axis=0)
+    times = blocks[: (len(blocks) + 1) // 2].mean(axis=0)
+    return [
+        {"name": event["name"].removesuffix("_kernel_time"), "op": event["args"]["op_name"], "us": round(us, 3)}
+        for event, us in zip(found[0], times.tolist(), strict=True)
+    ]
 
 
 def facts(threads: int, runtime: str) -> Request:
@@ -600,7 +726,7 @@ def noise_samples(seconds: float, sample_ms: float = 2.0) -> Request:
 
 def clock_steps(clock: Callable[[], int], readings: int = 2000) -> Request:
     """The smallest step seen of a clock in ns (null: it did not move), and how often it went back."""
-    steps = []
+    steps: list[int] = []
     before = clock()
     end = time.monotonic() + 0.1
     while len(steps) < readings and time.monotonic() < end:
@@ -627,11 +753,9 @@ def busy_processes(before: dict[int, tuple[str, int]], elapsed_s: float) -> list
     if not after:
         return None
     ticks = os.sysconf("SC_CLK_TCK") * elapsed_s
-    shares = [
-        {"pid": pid, "name": name, "cores": round((used - before.get(pid, (name, 0))[1]) / ticks, 3)}
-        for pid, (name, used) in after.items()
-    ]
-    return sorted((s for s in shares if s["cores"] > 0.02), key=lambda s: -s["cores"])[:5]
+    shares = [((used - before.get(pid, (name, 0))[1]) / ticks, pid, name) for pid, (name, used) in after.items()]
+    busiest = sorted((share for share in shares if share[0] > 0.02), reverse=True)[:5]
+    return [{"pid": pid, "name": name, "cores": round(cores, 3)} for cores, pid, name in busiest]
 
 
 def frequency(cores: list[int]) -> Request:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from profiler.devices import LocalDevice
 from profiler.errors import SessionError, TransportError
 from profiler.program import Program
-from profiler.session import Sample, Tensors, TimingSession
+from profiler.session import ReferenceWorkload, Sample, Tensors, TimingSession
 from profiler.target import Target
 from profiler.transports import Transport
 
@@ -86,10 +86,7 @@ class WorkerSession:
 
     def time(self, handle: str, calls: int, samples: int = 1) -> tuple[Sample, ...]:
         """``samples`` samples of ``calls`` calls each, taken in a row on the device."""
-        reply = self._ask("time", handle=handle, calls=calls, samples=samples)
-        return tuple(
-            Sample(calls, wall_ns, cpu_ns) for wall_ns, cpu_ns in zip(reply["wall_ns"], reply["cpu_ns"], strict=True)
-        )
+        return _samples(calls, self._ask("time", handle=handle, calls=calls, samples=samples))
 
     def run(self, handle: str, inputs: Tensors | None = None) -> dict[str, npt.NDArray[np.generic]]:
         """Outputs of the last stage, by the very calls that are timed if ``inputs`` is None."""
@@ -106,6 +103,14 @@ class WorkerSession:
             with np.load(fetched, allow_pickle=False) as stored:
                 return {name: stored[name] for name in stored.files}
 
+    def reference(self, workload: ReferenceWorkload, calls: int, samples: int = 1) -> tuple[Sample, ...]:
+        """Samples of a workload that is built into the worker."""
+        return _samples(calls, self._ask("reference", workload=workload, calls=calls, samples=samples))
+
+    def counters(self) -> dict[str, int]:
+        """What the worker has counted so far."""
+        return dict(self._ask("counters")["counters"])
+
     def facts(self) -> dict[str, object]:
         """The environment, as the worker sees it."""
         return dict(self._ask("facts")["facts"])
@@ -113,6 +118,10 @@ class WorkerSession:
     def survey(self, seconds: float) -> dict[str, object]:
         """What would disturb a measurement, looked at for ``seconds``; :func:`profiler.preflight.judge` reads it."""
         return self._ask("survey", seconds=seconds)
+
+    def profile(self, handle: str, calls: int) -> dict[str, object]:
+        """What each node of a program takes by the runtime's own profiler; :mod:`profiler.primitives` reads it."""
+        return self._ask("profile", handle=handle, calls=calls)
 
     def close(self) -> None:
         """End the worker and close the transport."""
@@ -162,6 +171,11 @@ class WorkerSession:
         else:
             reason = f"it said nothing (exit status {status})"
         return f"{self._device}: the worker died during {operation}: {reason}"
+
+
+def _samples(calls: int, reply: dict[str, Any]) -> tuple[Sample, ...]:
+    both = zip(reply["wall_ns"], reply["cpu_ns"], strict=True)
+    return tuple(Sample(calls, wall_ns, cpu_ns) for wall_ns, cpu_ns in both)
 
 
 def open_local(device: LocalDevice, cache_folder: Path) -> WorkerSession:

@@ -71,6 +71,13 @@ class FakeSession:
             raise SessionError(f"no such input; known: {sorted(given)}")
         return {name: value + np.float32(self._error) for name, value in outputs.items()}
 
+    def reference(self, workload: str, calls: int, samples: int = 1) -> tuple[Sample, ...]:
+        self.log.append(("reference", workload, calls))
+        return (Sample(calls, calls * 50_000, calls * 50_000),) * samples
+
+    def counters(self) -> dict[str, int]:
+        return {"nivcsw": 0}
+
     def facts(self) -> dict[str, object]:
         return {"cpu_model": "fake", "samples": self._samples}
 

@@ -160,7 +160,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> FakeSession:
     return session
 
 
-REQUEST = SearchRequest(settings=EVOLUTION, validation_pairs=5, finalists=3, rounds=4)
+REQUEST = SearchRequest(settings=EVOLUTION, validation_pairs=5, finalists=3, rounds=10)
 
 
 def measured(supernet, out: Path, table: LatencyLut | None = None, limit_ms: float = 0.31, **changes: object):
