@@ -1,0 +1,256 @@
+"""What a device's state did to each visit: corrected within bounds by reference workloads, quarantined beyond.
+
+Two reference workloads run beside what is measured, one bound by compute and one by memory. How much
+slower they are than at their best, r_c and r_m, tells how much slower an item is: r_c^mix * r_m^(1 - mix),
+with the item's own mix of the two fitted from its own rounds. Disturbance beyond 25 %, or of which
+the references around a visit tell different things, is not corrected but thrown away.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from profiler.reference_track import ReferenceTrack, reference_track, time_of
+
+Workload = Literal["compute", "memory"]
+Floats = npt.NDArray[np.float64]
+Key = tuple[int, int, str]
+
+BOUND = math.log(1.25)
+"""The largest log ratio that is corrected."""
+
+_COMMON_MIX, _MIX_SPREAD = 0.5, 0.3
+_OWN_ROUNDS = 5
+_OWN_MULTIPLE = 6.0
+_FITS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A reference workload's latency on the target's clock, at a position of a round."""
+
+    round: int
+    position: int
+    workload: Workload
+    latency_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """An item's raw latency at a position of a round; ``hard`` a reason that rules it out by itself."""
+
+    round: int
+    position: int
+    item: str
+    latency_ms: float
+    hard: str | None = None
+
+    @property
+    def key(self) -> Key:
+        """What it is found by in a :class:`DriftReport`."""
+        return self.round, self.position, self.item
+
+
+@dataclass(frozen=True, slots=True)
+class DriftReport:
+    """What the references say of one target's run.
+
+    ``rounds`` has for every round the mean ratio of each workload to its undisturbed level,
+    ``levels_ms`` those levels, ``mix`` each item's share of compute.
+    """
+
+    corrections: Mapping[Key, tuple[float, str | None]] = field(default_factory=dict)
+    rounds: Mapping[int, Mapping[Workload, float]] = field(default_factory=dict)
+    levels_ms: Mapping[Workload, float] = field(default_factory=dict)
+    mix: Mapping[str, float] = field(default_factory=dict)
+
+    def correction(self, visit: Visit) -> tuple[float, str | None]:
+        """The factor that takes the drift out of ``visit``, and why it is quarantined if it is."""
+        return self.corrections.get(visit.key, (1.0, visit.hard))
+
+    @property
+    def quarantined(self) -> Mapping[Key, str]:
+        """The visits that do not count, with their reasons."""
+        return MappingProxyType({key: why for key, (_, why) in self.corrections.items() if why is not None})
+
+    def as_dict(self) -> dict[str, object]:
+        """JSON-able: levels, ratios by round, the range of corrections, quarantined visits by round and reason."""
+        factors = [factor for factor, why in self.corrections.values() if why is None]
+        quarantined: dict[str, dict[str, int]] = {}
+        for (number, _, _), why in sorted(self.quarantined.items()):
+            reasons = quarantined.setdefault(str(number), {})
+            reasons[why] = reasons.get(why, 0) + 1
+        return {
+            "levels_ms": dict(self.levels_ms),
+            "rounds": {str(number): dict(ratios) for number, ratios in sorted(self.rounds.items())},
+            "correction": [min(factors), max(factors)] if factors else None,
+            "visits": len(self.corrections),
+            "quarantined": quarantined,
+        }
+
+
+def drift_report(references: Sequence[Reference], visits: Sequence[Visit]) -> DriftReport:
+    """Correction or quarantine of every visit of one target; a pure function of all that was taken.
+
+    Without references nothing is corrected, and quarantined is what is ruled out by itself or by
+    its distance from the item's other rounds.
+    """
+    if not visits:
+        return DriftReport()
+    return _Fit(references, visits).report()
+
+
+class _Fit:
+    """Visits as arrays, in the order given; log latencies, and log ratios of the device at each visit."""
+
+    def __init__(self, references: Sequence[Reference], visits: Sequence[Visit]) -> None:
+        self.references, self.visits = references, visits
+        time, length = time_of(
+            [r.round for r in references] + [v.round for v in visits],
+            [r.position for r in references] + [v.position for v in visits],
+        )
+        self.tracks = _tracks(references, time[: len(references)], length)
+        self.log_ms = np.log([max(visit.latency_ms, 1e-12) for visit in visits])
+        self.hard = np.array([visit.hard is not None or visit.latency_ms <= 0 for visit in visits])
+        self.names, self.item = np.unique([visit.item for visit in visits], return_inverse=True)
+        states = {workload: np.stack(track.at(time[len(references) :])) for workload, track in self.tracks.items()}
+        nothing = np.zeros((3, len(visits)))
+        compute, memory = states.get("compute"), states.get("memory")
+        self.memory = next((state for state in (memory, compute) if state is not None), nothing)
+        self.excess = (compute - memory) if compute is not None and memory is not None else nothing
+        """Compute's log ratio less memory's; shapes (3, visits): before, after and between the references around."""
+
+    def report(self) -> DriftReport:
+        mix = np.full(len(self.names), _COMMON_MIX)
+        good = ~self.hard & (np.abs(self._log_ratio(mix)) <= BOUND).all(axis=0)
+        for _ in range(_FITS):
+            mix = self._mix(good)
+            chosen, torn = self._chosen(mix, good)
+            beyond = np.abs(chosen) > BOUND
+            own = self._beyond_own(self.log_ms - chosen, ~self.hard & ~beyond & ~torn)
+            good = ~self.hard & ~beyond & ~torn & ~own
+        corrections: dict[Key, tuple[float, str | None]] = {}
+        for i, visit in enumerate(self.visits):
+            why = None
+            if self.hard[i]:
+                why = visit.hard or "the clock ran backwards"
+            elif beyond[i]:
+                why = f"the device was over {math.exp(BOUND) - 1:.0%} slower"
+            elif torn[i]:
+                why = "the references around it disagree"
+            elif own[i]:
+                why = "far from the item's other rounds"
+            corrections[visit.key] = (math.exp(-chosen[i]) if why is None else 1.0, why)
+        levels = {workload: track.level_ms for workload, track in self.tracks.items()}
+        fitted = {str(name): float(share) for name, share in zip(self.names, mix, strict=True)}
+        return DriftReport(corrections, self._by_round(), levels, fitted)
+
+    def _log_ratio(self, mix: Floats) -> Floats:
+        ratio: Floats = self.memory + mix[self.item] * self.excess
+        return ratio
+
+    def _chosen(self, mix: Floats, good: npt.NDArray[np.bool_]) -> tuple[Floats, npt.NDArray[np.bool_]]:
+        """Log ratio of every visit, and whether it cannot be told.
+
+        At a jump it is the one of before and after that fits the item's other rounds.
+        """
+        candidates = self._log_ratio(mix)
+        between = candidates[2]
+        jumped = candidates[0] != candidates[1]
+        if not jumped.any():
+            return between, jumped
+        middle, rounds = self._middles(self.log_ms - between, good & ~jumped)
+        residuals = np.abs(self.log_ms - candidates - middle[self.item])
+        best = residuals.argmin(axis=0)
+        told = (rounds[self.item] >= _OWN_ROUNDS) & (residuals.min(axis=0) <= BOUND)
+        chosen = np.where(jumped & told, np.take_along_axis(candidates, best[None, :], axis=0)[0], between)
+        return chosen, jumped & ~told
+
+    def _middles(self, values: Floats, good: npt.NDArray[np.bool_]) -> tuple[Floats, npt.NDArray[np.int64]]:
+        """Median of each item's good values (0 without any), and how many there are."""
+        middle, count = np.zeros(len(self.names)), np.zeros(len(self.names), dtype=np.int64)
+        for index, own in self._groups(good):
+            middle[index], count[index] = np.median(values[own]), len(own)
+        return middle, count
+
+    def _groups(self, good: npt.NDArray[np.bool_]) -> list[tuple[int, npt.NDArray[np.int64]]]:
+        """The good visits of every item that has any."""
+        where = np.flatnonzero(good)
+        where = where[np.argsort(self.item[where], kind="stable")]
+        starts = np.flatnonzero(np.diff(self.item[where], prepend=-1))
+        return [(int(self.item[own[0]]), own) for own in np.split(where, starts)[1:]]
+
+    def _mix(self, good: npt.NDArray[np.bool_]) -> Floats:
+        """Each item's share of compute, in [0, 1]: least squares of its rounds, shrunk to the share of all."""
+        groups = self._groups(good & (self.excess[0] == self.excess[1]))
+        products, squares, noises = (np.zeros(len(self.names)) for _ in range(3))
+        for index, own in groups:
+            excess, response = self.excess[2][own], (self.log_ms - self.memory[2])[own]
+            response = response - np.median(response)
+            spread = max(1e-4, float(np.median(np.abs(response))) / 0.6745)
+            weight = np.minimum(1.0, 1.5 * spread / np.maximum(np.abs(response), 1e-12))
+            excess = excess - np.average(excess, weights=weight)
+            products[index], squares[index] = float(weight @ (excess * response)), float(weight @ excess**2)
+            noises[index] = spread**2
+        shrink = float(np.median(noises[noises > 0])) / _MIX_SPREAD**2 if (noises > 0).any() else 1.0
+        common = (products.sum() + shrink * _COMMON_MIX) / (squares.sum() + shrink)
+        own_shrink = np.maximum(noises / _MIX_SPREAD**2, 1e-9)
+        return np.clip((products + own_shrink * np.clip(common, 0.0, 1.0)) / (squares + own_shrink), 0.0, 1.0)
+
+    def _beyond_own(self, corrected: Floats, good: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Visits further than 25 % (and six robust standard deviations) from the item's other rounds."""
+        far = np.zeros(len(corrected), dtype=bool)
+        for _, own in self._groups(good):
+            if len(own) >= _OWN_ROUNDS:
+                distance = np.abs(corrected[own] - np.median(corrected[own]))
+                far[own] = distance > max(BOUND, _OWN_MULTIPLE * float(np.median(distance)) / 0.6745)
+        return far
+
+    def _by_round(self) -> dict[int, dict[Workload, float]]:
+        found: dict[int, dict[Workload, float]] = {}
+        for workload, track in self.tracks.items():
+            rounds = np.array(sorted(ref.round for ref in self.references if ref.workload == workload))
+            for number in np.unique(rounds):
+                found.setdefault(int(number), {})[workload] = math.exp(track.log_ratio[rounds == number].mean())
+        return found
+
+
+def _tracks(references: Sequence[Reference], time: Floats, length: float) -> dict[Workload, ReferenceTrack]:
+    tracks: dict[Workload, ReferenceTrack] = {}
+    workloads: tuple[Workload, ...] = ("compute", "memory")
+    for workload in workloads:
+        of = [
+            i for i, reference in enumerate(references) if reference.workload == workload and reference.latency_ms > 0
+        ]
+        of.sort(key=lambda i: time[i])
+        if of:
+            tracks[workload] = reference_track(
+                time[of],
+                np.array([references[i].round for i in of]),
+                np.array([references[i].latency_ms for i in of]),
+                length,
+            )
+    return tracks
+
+
+def hard_reason(
+    wall_ns: Sequence[int], cpu_ns: Sequence[int], threads: int = 1, resolution_ns: float = 1e3, tolerance: float = 0.05
+) -> str | None:
+    """Why a visit's samples rule it out by themselves, or None.
+
+    One thread cannot spend more CPU time than passes: where it seems to, the wall clock was set back.
+    """
+    if min(wall_ns, default=1) <= 0 or min(cpu_ns, default=0) < 0:
+        return "the clock ran backwards"
+    if threads == 1 and any(
+        cpu > wall * (1 + tolerance) + 2 * resolution_ns for wall, cpu in zip(wall_ns, cpu_ns, strict=True)
+    ):
+        return "more CPU time than wall time: the clock was set back"
+    return None
