@@ -6,6 +6,7 @@ from latency_luts.operator import OperatorSpec
 from latency_luts.report import CheckReport, check_report
 from latency_luts.rows import DISPATCH, OperatorRow, WholeModel
 from latency_luts.table import LatencyLut, Subject
+from latency_luts.uncertainty import Uncertainty
 
 __all__ = [
     "DISPATCH",
@@ -19,6 +20,7 @@ __all__ = [
     "OperatorRow",
     "OperatorSpec",
     "Subject",
+    "Uncertainty",
     "WholeModel",
     "check_report",
 ]

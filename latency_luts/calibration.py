@@ -129,18 +129,28 @@ class Calibration:
             streamed_mib=streamed_mib,
         )
 
-    def contribution_ms(self, operator: OperatorSpec) -> float:
-        """What one call of ``operator`` adds to a prediction: predictions are constant_ms + a sum.
+    @property
+    def coefficients(self) -> Array:
+        """a, b, g and the scales in the order of their names, shape (3 + classes,)."""
+        scales = [scale for _, scale in sorted(self.scales.items())]
+        return np.array([self.constant_ms, self.per_call_ms, self.per_streamed_mib_ms, *scales])
+
+    def features(self, operator: OperatorSpec) -> Array:
+        """What one call of ``operator`` adds to the features that :attr:`coefficients` weigh, same shape.
 
         Raises :class:`MissingOperatorError` if the table lacks it.
         """
         if operator not in self.latencies_ms:
             raise MissingOperatorError(f"the table has no row for {operator}; profile it first")
-        scale = self.scales.get(self.classes.get(operator.kind, "all"))
-        if scale is None:  # a class no calibration model had: the common scale of the others
-            scale = float(np.mean(list(self.scales.values())))
-        streaming_ms = self.per_streamed_mib_ms * self.streamed_mib.get(operator, 0.0)
-        return self.per_call_ms + streaming_ms + scale * max(0.0, self.latencies_ms[operator] - self.overhead_ms)
+        names = tuple(sorted(self.scales))
+        return _parts(operator, self.latencies_ms, self.overhead_ms, self.streamed_mib, self.classes, names)
+
+    def contribution_ms(self, operator: OperatorSpec) -> float:
+        """What one call of ``operator`` adds to a prediction: predictions are constant_ms + a sum.
+
+        Raises :class:`MissingOperatorError` if the table lacks it.
+        """
+        return float(self.features(operator) @ self.coefficients)
 
     def predict(self, operators: Mapping[OperatorSpec, int]) -> float:
         """Milliseconds of a model that pays each operator so often."""
@@ -193,14 +203,29 @@ def _features(
     classes: Mapping[str, str],
     names: Sequence[str],
 ) -> Array:
-    """Of shape (3 + classes,): 1, number of calls, MiB streamed, and the sum of the table by class."""
-    sums = dict.fromkeys(names, 0.0)
+    """Of a whole model, shape (3 + classes,): 1, number of calls, MiB streamed, sum of the table by class."""
+    total = np.zeros(3 + len(names))
+    total[0] = 1.0
     for operator, count in operators.items():
         if operator not in latencies_ms:
             raise MissingOperatorError(f"a calibration model pays {operator}, which the table lacks; profile it")
-        sums[classes.get(operator.kind, "all")] += count * max(0.0, latencies_ms[operator] - overhead_ms)
-    streamed = sum(count * streamed_mib.get(operator, 0.0) for operator, count in operators.items())
-    return np.array([1.0, float(sum(operators.values())), streamed, *sums.values()])
+        total += count * _parts(operator, latencies_ms, overhead_ms, streamed_mib, classes, names)
+    return total
+
+
+def _parts(
+    operator: OperatorSpec,
+    latencies_ms: Mapping[OperatorSpec, float],
+    overhead_ms: float,
+    streamed_mib: Mapping[OperatorSpec, float],
+    classes: Mapping[str, str],
+    names: Sequence[str],
+) -> Array:
+    """Of one call, shape (3 + classes,); a class that no calibration model had weighs as the others' mean."""
+    table_ms = max(0.0, latencies_ms[operator] - overhead_ms)
+    name = classes.get(operator.kind, "all")
+    shares = [float(name == other) if name in names else 1 / len(names) for other in names]
+    return np.array([0.0, 1.0, streamed_mib.get(operator, 0.0), *(share * table_ms for share in shares)])
 
 
 def _fit(rows: Array, truth: Array) -> tuple[int, Array]:

@@ -15,6 +15,7 @@ from latency_luts.derive import least_rounds, operator_rows, whole_models
 from latency_luts.errors import LutError, LutMismatchError, MissingOperatorError
 from latency_luts.operator import OperatorSpec
 from latency_luts.rows import DISPATCH, OperatorRow, Role, WholeModel
+from latency_luts.uncertainty import Uncertainty
 from profiler.journal import JournalContent
 from profiler.target import Target
 
@@ -41,8 +42,9 @@ class LatencyLut:
     ``workload`` and ``environment`` are plain mappings, for this package knows no Transformers.
     ``incomplete`` is ``None``, or says what its journal lacked or its file has lost. ``provenance`` names
     the engine, its version, its configuration and its fidelity, and is empty where ``source`` is
-    ``measured``. ``drift`` sums up the device's drift while it was measured, ``fingerprint`` names
-    the device's state then; empty where not known.
+    ``measured``. ``drift`` sums up the device's drift while it was measured, ``session_sd`` is the
+    share by which the common level of all that was measured differed between rounds (a standard
+    deviation), ``fingerprint`` names the device's state then; empty, or 0, where not known.
 
     Raises :class:`LutError` if ``source`` and ``provenance`` do not go together.
     """
@@ -61,6 +63,7 @@ class LatencyLut:
     calibration: Calibration | None = None
     incomplete: str | None = None
     drift: Mapping[str, object] = field(default_factory=dict)
+    session_sd: float = 0.0
     fingerprint: str = ""
 
     def __post_init__(self) -> None:
@@ -165,6 +168,40 @@ class LatencyLut:
         )
         return replace(self, calibration=calibration)
 
+    def uncertainty(self, calibration: Calibration | None = None) -> Uncertainty:
+        """How far whole models may be from predictions with ``calibration`` (by default the table's own).
+
+        Raises :class:`LutError` if the table cannot say: it was not measured, or has too few whole models.
+        """
+        if self.source != "measured":
+            raise LutError(
+                f"the table of {self.target} is {self.source}: it has no error that repeating it would show,"
+                f" so there is no interval; its fidelity is {self.provenance['fidelity']!r}"
+            )
+        calibration = calibration or self.calibration or Calibration.identity(self.latencies_ms)
+        calibrated_on, held_out = (
+            [model for model in self.models_of(role) if not self.missing(model.operators)]
+            for role in ("calibration", "check")
+        )
+        found = Uncertainty.of(calibration, self.rows, calibrated_on, held_out, self.session_sd)
+        if found is None:
+            raise LutError(
+                f"the table of {self.target} has too few whole models to say how far its predictions are off;"
+                " profile with --calibration 10 --check 10"
+            )
+        return found
+
+    def interval_ms(self, operators: Mapping[OperatorSpec, int], confidence: float = 0.95) -> tuple[float, float]:
+        """What a whole model that pays each operator so often takes when it is measured, so often.
+
+        Raises :class:`MissingOperatorError` if the table lacks one, and what :meth:`uncertainty` raises.
+        """
+        for operator in operators:
+            self.latency_ms(operator)
+        uncertainty = self.uncertainty()
+        low, high = uncertainty.interval_ms(uncertainty.counts_of(operators), confidence)[0]
+        return float(low), float(high)
+
     def _streamed_mib(self, models: Sequence[WholeModel]) -> dict[OperatorSpec, float]:
         """What operators stream from memory in these models but not when timed alone.
 
@@ -201,6 +238,7 @@ class LatencyLut:
             "calibration": None if self.calibration is None else self.calibration.as_dict(),
             "fingerprint": self.fingerprint,
             "drift": dict(self.drift),
+            "session_sd": self.session_sd,
             "environment": dict(self.environment),
         }
         body = [lines.operator_line(self.rows[operator]) for operator in sorted(self.rows)]
@@ -240,6 +278,7 @@ class LatencyLut:
                 rounds=int(header["rounds"]),
                 incomplete=incomplete,
                 drift=header.get("drift", {}),
+                session_sd=float(header.get("session_sd", 0.0)),
                 fingerprint=str(header.get("fingerprint", "")),
             )
             stored = header["calibration"]

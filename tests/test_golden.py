@@ -57,7 +57,7 @@ def test_a_table_of_schema_2() -> None:
     assert held_out.interval_ms == pytest.approx((0.98 * held_out.latency_ms, 1.02 * held_out.latency_ms))
     assert held_out.metrics == {"wall_ms": pytest.approx(1.1 * held_out.latency_ms)}
     assert (table.source, table.provenance, table.fingerprint) == ("measured", {}, "0123456789abcdef")
-    assert table.drift == {"rounds": 8, "quarantined": {}}
+    assert (table.drift, table.session_sd) == ({"rounds": 8, "quarantined": {}}, 0.004)
 
 
 def test_a_table_is_written_as_it_was(tmp_path: Path) -> None:
