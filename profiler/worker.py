@@ -98,6 +98,25 @@ class OnnxRuntime:
             held.clear()
         self._release([stage["path"] for stage in program.stages])
 
+    def profile(self, stages: list[Request], calls: int) -> list[Request]:
+        """Node times of a program, by sessions that profile from now on (this runtime is of no other use)."""
+        with tempfile.TemporaryDirectory(prefix="hwnas-profile-") as folder:
+            self.options.enable_profiling = True
+            self.options.profile_file_prefix = str(Path(folder) / "profile")
+            program = self.load(stages)
+            for _ in range(WARM_UP_CALLS + calls):
+                for run in program.calls:
+                    run()
+            found = []
+            for path in dict.fromkeys(stage["path"] for stage in stages):
+                sharing = [stage for stage in stages if stage["path"] == path]
+                runs = sum(stage["repeat"] for stage in sharing)
+                events = json.loads(Path(self.session(path).end_profiling()).read_bytes())
+                name = "+".join(stage["name"] for stage in sharing)
+                found.append({"name": name, "runs": runs, "nodes": node_times(events, runs, calls)})
+            self.unload(program)
+        return found
+
     def session(self, path: str) -> Any:
         """The session of a graph that was loaded."""
         return self.sessions[path][0]
@@ -572,23 +591,10 @@ class Worker:
     def profile(self, request: Request) -> Request:
         """Each node's time by the runtime's own profiler, in sessions of their own: it slows them down."""
         runtime = self.ready
-        with tempfile.TemporaryDirectory(prefix="hwnas-profile-") as folder:
-            watched = type(runtime)(self.threads, runtime.device)
-            watched.options.enable_profiling = True
-            watched.options.profile_file_prefix = str(Path(folder) / "profile")
-            program = watched.load(self.program(request).stages)
-            for _ in range(WARM_UP_CALLS + request["calls"]):
-                for run in program.calls:
-                    run()
-            stages = []
-            for path in dict.fromkeys(stage["path"] for stage in program.stages):
-                sharing = [stage for stage in program.stages if stage["path"] == path]
-                runs = sum(stage["repeat"] for stage in sharing)
-                events = json.loads(Path(watched.session(path).end_profiling()).read_bytes())
-                name = "+".join(stage["name"] for stage in sharing)
-                stages.append({"name": name, "runs": runs, "nodes": node_times(events, runs, request["calls"])})
-            watched.unload(program)
-        return {"stages": stages}
+        if not isinstance(runtime, OnnxRuntime):
+            raise WorkerError(f"{runtime.version} is not profiled node by node here; use a device with onnxruntime")
+        watched = OnnxRuntime(self.threads, runtime.device)
+        return {"stages": watched.profile(self.program(request).stages, request["calls"])}
 
     def unload(self, request: Request) -> Request:
         """Free a program, and give its memory back to the system where libc can be asked to."""
