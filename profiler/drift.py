@@ -162,7 +162,7 @@ class _Fit:
         At a jump it is the one of before and after that fits the item's other rounds.
         """
         candidates = self._log_ratio(mix)
-        between = candidates[2]
+        between: Floats = candidates[2]
         jumped = candidates[0] != candidates[1]
         if not jumped.any():
             return between, jumped
@@ -201,8 +201,9 @@ class _Fit:
             noises[index] = spread**2
         shrink = float(np.median(noises[noises > 0])) / _MIX_SPREAD**2 if (noises > 0).any() else 1.0
         common = (products.sum() + shrink * _COMMON_MIX) / (squares.sum() + shrink)
-        own_shrink = np.maximum(noises / _MIX_SPREAD**2, 1e-9)
-        return np.clip((products + own_shrink * np.clip(common, 0.0, 1.0)) / (squares + own_shrink), 0.0, 1.0)
+        own_shrink: Floats = np.maximum(noises / _MIX_SPREAD**2, 1e-9)
+        mix: Floats = np.clip((products + own_shrink * np.clip(common, 0.0, 1.0)) / (squares + own_shrink), 0.0, 1.0)
+        return mix
 
     def _beyond_own(self, corrected: Floats, good: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         """Visits further than 25 % (and six robust standard deviations) from the item's other rounds."""

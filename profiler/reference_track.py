@@ -19,7 +19,7 @@ JUMP = math.log(1.08)
 """Neighbouring references further apart than this (and than their noise allows) are a jump."""
 
 _LEVEL_QUANTILE = 0.1
-_DRIFTS_PER_ROUND = np.array([0.0, 0.002, 0.004, 0.008, 0.016, 0.03, 0.06, 0.12])
+_DRIFTS_PER_ROUND = (0.0, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16)
 _EVIDENCE = 2.0
 _NOISE_FLOOR, _NOISE_GUESS = 1e-4, 0.01
 _NOISE_MULTIPLE = 5.0
@@ -64,10 +64,10 @@ def reference_track(
     """The track of one reference workload; all arrays (references,), ascending in ``time``.
 
     ``rounds_length`` is a round's usual length in units of ``time``. The model is a random walk
-    (the device) plus an offset of each round's process plus noise, fitted by a Kalman filter and
-    smoother (Durbin and Koopman 2012, "Time Series Analysis by State Space Methods", sections 4.3-4.4); how fast the
-    walk is comes from its likelihood, and it is taken for still unless that is ``e**2`` times less likely.
-    So the references' own noise is not handed on to what is corrected by them.
+    (the device) plus an offset of each round's process plus noise (a local level model: Durbin and
+    Koopman 2012, "Time Series Analysis by State Space Methods", chapter 2), solved as the Gaussian process
+    it is. How fast the walk is comes from its likelihood; a faster one must be ``e**2`` times likelier than
+    a slower, from standing still on, so that the references' own noise is not handed on.
     """
     observed = np.log(latency_ms)
     same_round = rounds[1:] == rounds[:-1]
@@ -75,12 +75,10 @@ def reference_track(
     noise = _noise(steps[same_round])
     allowed = np.sqrt(2) * _NOISE_MULTIPLE * np.where(same_round, noise, math.hypot(noise, PROCESS_SPREAD))
     jumps: npt.NDArray[np.bool_] = np.abs(steps) > np.maximum(JUMP, allowed)
-    gaps = np.diff(time) / max(rounds_length, 1e-9)
-    likelihood, smoothed = _smooth(observed, same_round, gaps, jumps, noise)
-    still = np.flatnonzero(likelihood >= likelihood.max() - _EVIDENCE)[0]
-    walk = smoothed[:, still]
+    same_process = (rounds[:, None] == rounds[None, :]).astype(np.float64)
+    walk, drift = _smoothed(observed, same_process, np.diff(time) / max(rounds_length, 1e-9), jumps, noise)
     level = float(np.quantile(walk, _LEVEL_QUANTILE))
-    return ReferenceTrack(time, walk - level, jumps, math.exp(level), float(_DRIFTS_PER_ROUND[still]))
+    return ReferenceTrack(time, walk - level, jumps, math.exp(level), drift)
 
 
 def _noise(steps: Floats) -> float:
@@ -90,48 +88,23 @@ def _noise(steps: Floats) -> float:
     return max(_NOISE_FLOOR, float(np.median(np.abs(steps))) / 0.6745 / math.sqrt(2))
 
 
-def _smooth(
-    observed: Floats,
-    same_round: npt.NDArray[np.bool_],
-    gaps: Floats,
-    jumps: npt.NDArray[np.bool_],
-    noise: float,
-) -> tuple[Floats, Floats]:
-    """Log-likelihood (drifts,) and smoothed walk (references, drifts) at every speed of the walk at once."""
-    drifts = len(_DRIFTS_PER_ROUND)
-    count = len(observed)
-    filtered, predicted = np.empty((count, drifts, 2)), np.empty((count, drifts, 2))
-    filtered_cov, predicted_cov = np.empty((count, drifts, 2, 2)), np.empty((count, drifts, 2, 2))
-    likelihood = np.zeros(drifts)
-    for i in range(count):
-        if i == 0:
-            mean = np.zeros((drifts, 2))
-            mean[:, 0] = observed[0]
-            cov = np.zeros((drifts, 2, 2))
-            cov[:, 0, 0], cov[:, 1, 1] = _DIFFUSE, PROCESS_SPREAD**2
-        else:
-            mean, cov = filtered[i - 1].copy(), filtered_cov[i - 1].copy()
-            cov[:, 0, 0] += _DIFFUSE if jumps[i - 1] else _DRIFTS_PER_ROUND**2 * gaps[i - 1]
-            if not same_round[i - 1]:
-                mean[:, 1] = 0.0
-                cov[:, 0, 1] = cov[:, 1, 0] = 0.0
-                cov[:, 1, 1] = PROCESS_SPREAD**2
-        predicted[i], predicted_cov[i] = mean, cov
-        innovation = observed[i] - mean.sum(axis=1)
-        loading = cov.sum(axis=2)
-        variance = loading.sum(axis=1) + noise**2
-        likelihood -= 0.5 * (np.log(variance) + innovation**2 / variance)
-        gain = loading / variance[:, None]
-        filtered[i] = mean + gain * innovation[:, None]
-        filtered_cov[i] = cov - gain[:, :, None] * loading[:, None, :]
-    smoothed = filtered.copy()
-    for i in range(count - 2, -1, -1):
-        carried = filtered_cov[i].copy()
-        if not same_round[i]:
-            carried[:, :, 1] = 0.0
-        backward = carried @ np.linalg.inv(predicted_cov[i + 1])
-        smoothed[i] += (backward @ (smoothed[i + 1] - predicted[i + 1])[:, :, None])[:, :, 0]
-    return likelihood, smoothed[:, :, 0]
+def _smoothed(
+    observed: Floats, same_process: Floats, gaps: Floats, jumps: npt.NDArray[np.bool_], noise: float
+) -> tuple[Floats, float]:
+    """The walk behind ``observed`` and its drift per round: the slowest whose likelihood is near the best."""
+    middle = float(np.median(observed))
+    residual = observed - middle
+    still: tuple[float, Floats, float] | None = None
+    for drift in _DRIFTS_PER_ROUND:
+        grown = np.concatenate([[_DIFFUSE], np.where(jumps, _DIFFUSE, drift**2 * gaps)]).cumsum()
+        walk = np.minimum.outer(grown, grown)
+        factor = np.linalg.cholesky(walk + PROCESS_SPREAD**2 * same_process + noise**2 * np.eye(len(observed)))
+        white = np.linalg.solve(factor, residual)
+        likelihood = -0.5 * float(white @ white) - float(np.log(np.diag(factor)).sum())
+        if still is None or likelihood > still[0] + _EVIDENCE:
+            still = likelihood, middle + walk @ np.linalg.solve(factor.T, white), drift
+    assert still is not None
+    return still[1], still[2]
 
 
 def time_of(rounds: Sequence[int], positions: Sequence[int]) -> tuple[Floats, float]:
