@@ -2,6 +2,7 @@
 
 from profiler.devices import Device, Devices, LocalDevice, add_device, load_devices, open_session
 from profiler.errors import (
+    DeviceBusyError,
     DeviceError,
     JournalError,
     ParityError,
@@ -30,6 +31,7 @@ from profiler.target import Clock, Target
 __all__ = [
     "Clock",
     "Device",
+    "DeviceBusyError",
     "DeviceError",
     "Devices",
     "Environment",

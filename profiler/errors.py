@@ -2,6 +2,7 @@
 
 ProfilerError
 ├── DeviceError        devices.yaml cannot be read, or lacks or mistakes a device
+├── DeviceBusyError    another process measures on the device
 ├── TransportError     a device cannot be reached, or a file or command did not get through
 ├── SessionError       the worker on a device refused a request or died
 ├── ParityError        an artifact's outputs on a device are not PyTorch's
@@ -17,6 +18,10 @@ class ProfilerError(Exception):
 
 class DeviceError(ProfilerError):
     """``devices.yaml`` cannot be read, or lacks or mistakes a device."""
+
+
+class DeviceBusyError(ProfilerError):
+    """Another process measures on the device; two at once would disturb each other."""
 
 
 class TransportError(ProfilerError):

@@ -2,11 +2,14 @@
 
 import os
 import signal
+import tempfile
 
 import pytest
 from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+_locks = tempfile.TemporaryDirectory(prefix="hwnas-locks-")
+os.environ["HWNAS_LOCKS"] = _locks.name  # tests wait for nobody who measures on this machine, and hinder nobody
 
 # A shell in the background starts its jobs with SIGINT ignored, and what they start inherits that;
 # tests that press Ctrl-C need it as a terminal has it.
