@@ -8,7 +8,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -38,6 +38,8 @@ from profiler import (
     open_session,
     read_journal,
 )
+from profiler.devices import host_of
+from profiler.lock import alone_on
 from profiler.measure import Progress as MeasureProgress
 
 if TYPE_CHECKING:
@@ -275,13 +277,15 @@ def profile_space(
     cache: Path | None = None,
     exporting: Progress = quietly,
     measuring: Progress = quietly,
+    waiting: Callable[[str], None] | None = None,
 ) -> LatencyLut:
     """Measure every operator of ``space`` on ``device`` and write the calibrated table to ``out``.
 
     The journal stands beside the table (:func:`journal_of`); the same call after an interruption
-    goes on where it stopped. Raises :class:`profiler.errors.ProfilerError` if the device or an
-    artifact fails, :class:`latency_luts.LutError` if no table can be derived, or (before anything is
-    measured) if there are whole models to calibrate on, but too few, or if ``out`` is a file of another kind.
+    goes on where it stopped. For ``waiting`` see :func:`opened`. Raises :class:`profiler.ProfilerError`
+    if the device or an artifact fails or somebody else measures there, :class:`latency_luts.LutError`
+    if no table can be derived, or (before anything is measured) if there are whole models to
+    calibrate on, but too few, or if ``out`` is a file of another kind.
     """
     from exporters.onnx import OnnxExporter
 
@@ -291,7 +295,7 @@ def profile_space(
         Calibration.require_enough(sum(model.role == "calibration" for model in choose_models(space, sampling)))
     plan = build_plan(space, family, workload, sampling, OnnxExporter(), cache, exporting)
     journal_path = journal_of(out)
-    with opened(device, cache) as session:
+    with opened(device, cache, waiting) as session:
         target = session.target
         subject = {"space": space.name, "fingerprint": space.fingerprint}
         run_plan(session, plan, journal_path, workload.as_dict(), subject, measuring)
@@ -303,13 +307,13 @@ def profile_space(
 
 
 @contextmanager
-def opened(device: Device, cache: Path) -> Iterator[TimingSession]:
-    """A session on ``device`` that is closed at the end of the block."""
-    session = open_session(device, cache)
-    try:
+def opened(device: Device, cache: Path, waiting: Callable[[str], None] | None = None) -> Iterator[TimingSession]:
+    """A session on ``device``, closed at the end of the block, with nobody else measuring there.
+
+    ``waiting`` is told who does, and then waited; without it :class:`profiler.DeviceBusyError` is raised.
+    """
+    with alone_on(host_of(device), waiting=waiting), closing(open_session(device, cache)) as session:
         yield session
-    finally:
-        session.close()
 
 
 def run_plan(

@@ -121,6 +121,11 @@ def add_device(path: Path, name: str, fields: Mapping[str, object]) -> Device:
     return device
 
 
+def host_of(device: Device) -> str:
+    """The machine behind a device: two devices of one host must not be measured at once."""
+    return "localhost" if isinstance(device, LocalDevice) else device.name
+
+
 def open_session(device: Device, cache_folder: Path) -> TimingSession:
     """Start what times programs on ``device``; ``cache_folder`` may keep what can be used again.
 

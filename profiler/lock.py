@@ -42,21 +42,21 @@ def lock_path(host: str) -> Path:
 
 
 @contextmanager
-def alone_on(*hosts: str, wait: bool = False, say: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+def alone_on(*hosts: str, waiting: Callable[[str], None] | None = None) -> Iterator[None]:
     """Hold the locks of ``hosts`` (each once, in one order, so that two can not block one another).
 
-    If another process measures there: with ``wait``, ``say`` who it is and wait for its end; else
-    raise :class:`DeviceBusyError`. The same is raised for a lock this process holds already.
+    If another process measures there, tell ``waiting`` who it is and wait for its end; without
+    ``waiting`` raise :class:`DeviceBusyError`, as for a lock that this process holds already.
     Without ``flock`` (Windows) nothing is locked.
     """
     with ExitStack() as held:
         for host in sorted(set(hosts)):
-            held.enter_context(_alone_on(host, wait, say))
+            held.enter_context(_alone_on(host, waiting))
         yield
 
 
 @contextmanager
-def _alone_on(host: str, wait: bool, say: Callable[[str], None]) -> Iterator[None]:
+def _alone_on(host: str, waiting: Callable[[str], None] | None) -> Iterator[None]:
     if sys.platform == "win32":
         yield
         return
@@ -72,12 +72,12 @@ def _alone_on(host: str, wait: bool, say: Callable[[str], None]) -> Iterator[Non
             who = str(holder) if holder is not None else "another process"
             if holder is not None and holder.pid == os.getpid():
                 raise DeviceBusyError(f"{host}: this process measures there already; let it finish first") from None
-            if not wait:
+            if waiting is None:
                 raise DeviceBusyError(
                     f"{host}: {who} measures there, and two at once would disturb each other; wait for it (--wait),"
                     " or end it"
                 ) from None
-            say(f"{host}: {who} measures there; waiting for it to end")
+            waiting(f"{host}: {who} measures there; waiting for it to end")
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         _write(descriptor, json.dumps(asdict(Holder(os.getpid(), _command(), round(time.time(), 3)))))
         try:

@@ -31,6 +31,9 @@ ThreadsOption = Annotated[
 CacheOption = Annotated[
     Path | None, typer.Option("--cache", help="Folder of exported graphs; else the user's cache folder.")
 ]
+WaitOption = Annotated[
+    bool, typer.Option("--wait", help="Wait while another process measures on the device, instead of failing.")
+]
 BatchOption = Annotated[int | None, typer.Option("--batch", help="Sentences at a time; else the space's.")]
 BeamOption = Annotated[int | None, typer.Option("--beam", help="Beams a sentence; else the space's.")]
 SourceTokensOption = Annotated[int | None, typer.Option("--source-tokens", help="Source length; else the space's.")]

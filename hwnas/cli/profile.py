@@ -23,6 +23,7 @@ from hwnas.cli.options import (
     SpaceOption,
     TargetTokensOption,
     VocabularyOption,
+    WaitOption,
     cache_folder,
     load,
     workload_of,
@@ -55,6 +56,7 @@ def profile(
     devices: DevicesOption = None,
     cache: CacheOption = None,
     family: FamilyOption = None,
+    wait: WaitOption = False,
     json: JsonOption = False,
 ) -> None:
     """Build the latency table of a space on a device. Run it again to resume."""
@@ -103,6 +105,7 @@ def profile(
             cache=cache_folder(cache),
             exporting=exporting.update,
             measuring=measuring.update,
+            waiting=say if wait else None,
         )
     elapsed_s = time.monotonic() - began
     document = summary(content) | {"table": str(out), "elapsed_s": elapsed_s}

@@ -60,7 +60,7 @@ def test_waiting_ends_with_the_other(other: subprocess.Popen) -> None:
         said.append(message)
         threading.Thread(target=other.stdin.close).start()
 
-    with alone_on("pi", wait=True, say=told):
+    with alone_on("pi", waiting=told):
         assert other.wait() == 0
     assert len(said) == 1
     assert str(other.pid) in said[0]
@@ -68,13 +68,17 @@ def test_waiting_ends_with_the_other(other: subprocess.Popen) -> None:
 
 def test_a_free_device_is_not_waited_for() -> None:
     for _ in range(2):
-        with alone_on("pi", "local", "pi", wait=True, say=lambda _: pytest.fail("nobody is there")):
+        with alone_on("pi", "local", "pi", waiting=lambda _: pytest.fail("nobody is there")):
             assert str(os.getpid()) in lock_path("pi").read_text()
     assert lock_path("pi").read_text() == ""
 
 
 def test_a_process_does_not_wait_for_itself() -> None:
-    with alone_on("pi"), pytest.raises(DeviceBusyError, match="this process measures there"), alone_on("pi", wait=True):
+    with (
+        alone_on("pi"),
+        pytest.raises(DeviceBusyError, match="this process measures there"),
+        alone_on("pi", waiting=print),
+    ):
         pass
 
 
