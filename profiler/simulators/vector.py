@@ -9,17 +9,19 @@ import numpy as np
 
 from profiler.simulators.graph import Node, Tensor, matrix_product
 
-_PER_OUTPUT: Mapping[str, int] = {
-    # one lane operation each: comparisons, selections and plain arithmetic
-    **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Max", "Min", "Neg", "Abs", "Relu", "Clip", "Where"), 1),
-    **dict.fromkeys(("Equal", "Less", "Greater", "And", "Or", "Not", "Cast", "Floor", "Round", "Sqrt"), 1),
-    **dict.fromkeys(("Exp", "Log", "Erf", "Tanh", "Sigmoid", "Reciprocal", "Pow"), 1),  # one look-up each
+_ONE = (
+    "Abs Add And Cast Clip Div Equal Erf Exp Floor Greater Less Log Max Min Mul Neg Not Or Pow Reciprocal Relu Round"
+    " Sigmoid Sqrt Sub Tanh Where"
+)
+"""An operation a value; transcendental ones are look-ups, as in the accelerators that have them."""
+_MOVES = "Concat Expand Gather Pad Slice Split Tile Transpose"
+"""No arithmetic: an operation for every value that is moved."""
+_PER_VALUE: Mapping[str, int] = {
+    **dict.fromkeys((*_ONE.split(), *_MOVES.split()), 1),
+    "Gelu": 5,  # x / sqrt 2, its erf, 1 + it, x times it, half of it
     "Softmax": 5,  # largest, difference, exponential, sum, quotient
-    "LayerNormalization": 8,  # mean: 1; difference, square, sum: 3; (root once a row); quotient, scale, shift: 3; store
-    "Gelu": 5,  # x / sqrt 2, erf, 1 +, x *, / 2
+    "LayerNormalization": 7,  # sum; difference, square, sum; quotient, scale, shift (the root is taken once a row)
 }
-_MOVES = frozenset({"Concat", "Expand", "Gather", "Pad", "Slice", "Split", "Tile", "Transpose"})
-"""No arithmetic: one lane operation for every value that is written."""
 
 
 def operations_of(node: Node) -> float | None:
@@ -27,18 +29,21 @@ def operations_of(node: Node) -> float | None:
     product = matrix_product(node)
     if product is not None:
         return 2.0 * product.macs + (math.prod(node.outputs[0].shape) if product.bias else 0)
-    written = sum(output.elements for output in node.outputs)
-    if node.op in _MOVES:
-        return float(written)
-    each = _PER_OUTPUT.get(node.op)
-    return None if each is None else float(each * written)
+    each = _PER_VALUE.get(node.op)
+    return None if each is None else float(each * sum(output.elements for output in node.outputs))
 
 
 def read_elements(node: Node) -> tuple[tuple[Tensor, int], ...]:
-    """How many values of each input the node reads: all of them, but of a Gather's table only the rows asked."""
-    if node.op == "Gather":
-        return ((node.inputs[0], node.outputs[0].elements), (node.inputs[1], node.inputs[1].elements))
-    return tuple((tensor, tensor.elements) for tensor in node.inputs)
+    """How many values of each input the node reads: all of them, but of a Gather's table only the rows asked for.
+
+    Axes, shapes and split sizes (constant integers) are part of the program and not read.
+    """
+    rows = {node.inputs[0].name: node.outputs[0].elements} if node.op == "Gather" else {}
+    return tuple(
+        (tensor, rows.get(tensor.name, tensor.elements))
+        for tensor in node.inputs
+        if tensor.floating or not tensor.constant
+    )
 
 
 def bytes_of(tensor: Tensor, elements: int, bytes_per_value: float) -> float:
