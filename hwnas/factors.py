@@ -9,7 +9,7 @@ expectation under independent choices) follows from the factors alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,43 +86,85 @@ def merge_factors(factors: Sequence[Factor], sizes: Sequence[int], largest: int)
     return tuple(merged)
 
 
+class _Cells:
+    """Where genes point to in tables of the given scopes; one matrix product for all of them."""
+
+    def __init__(self, space: SearchSpace, scopes: Sequence[tuple[int, ...]]) -> None:
+        self._sizes = np.array([len(choice.values) for choice in space.choices])
+        entries = [math.prod(int(self._sizes[position]) for position in scope) for scope in scopes]
+        # float32 holds whole numbers up to 2^24 exactly, and float64 up to 2^53: indices are exact
+        exact = np.float32 if all(size < 1 << 24 for size in entries) else np.float64
+        self._strides = np.zeros((len(self._sizes), len(scopes)), dtype=exact)
+        for column, scope in enumerate(scopes):
+            stride = 1
+            for position in reversed(scope):
+                self._strides[position, column] = stride
+                stride *= int(self._sizes[position])
+
+    def blocks(self, genes: Genes) -> Iterator[tuple[slice, npt.NDArray[np.intp]]]:
+        """Some candidates at a time: which they are, and their cells, of shape (scopes, candidates).
+
+        Raises :class:`SpaceError` for another number of choices or an index out of range.
+        """
+        if genes.ndim != 2 or genes.shape[1] != len(self._sizes):
+            raise SpaceError(f"genes have shape {genes.shape}, not (candidates, {len(self._sizes)})")
+        for start in range(0, len(genes), _BLOCK):
+            block = genes[start : start + _BLOCK]
+            if block.min(initial=0) < 0 or (block.max(axis=0, initial=0) >= self._sizes).any():
+                raise SpaceError("a gene has an index that is not one of its choice's values")
+            yield slice(start, start + _BLOCK), (block.astype(self._strides.dtype) @ self._strides).T.astype(np.intp)
+
+
 class GatherSum:
     """``constant`` plus the factors' entries at each gene; a matrix product and a few gathers."""
 
     def __init__(self, space: SearchSpace, factors: Sequence[Factor], constant: float = 0.0) -> None:
         """Merge ``factors`` and lay them out one after another."""
         sizes = [len(choice.values) for choice in space.choices]
-        self._sizes = np.array(sizes)
-        self.constant = constant
         merged = merge_factors([f for f in factors if f.choices], sizes, LARGEST_TABLE)
-        self.constant += sum(float(factor.table) for factor in factors if not factor.choices)
+        self.constant = constant + sum(float(factor.table) for factor in factors if not factor.choices)
         self._tables = [np.ascontiguousarray(factor.table).reshape(-1) for factor in merged]
-        # float32 holds whole numbers up to 2^24 exactly, and float64 up to 2^53: indices are exact
-        exact = np.float32 if all(table.size < 1 << 24 for table in self._tables) else np.float64
-        self._strides = np.zeros((len(sizes), len(merged)), dtype=exact)
-        for column, factor in enumerate(merged):
-            stride = 1
-            for position in reversed(factor.choices):
-                self._strides[position, column] = stride
-                stride *= sizes[position]
+        self._cells = _Cells(space, [factor.choices for factor in merged])
 
     def __call__(self, genes: Genes) -> Array:
         """Sums for genes of shape (candidates, choices), any integer type; shape (candidates,).
 
         Raises :class:`SpaceError` for another number of choices or an index out of range.
         """
-        if genes.ndim != 2 or genes.shape[1] != len(self._sizes):
-            raise SpaceError(f"genes have shape {genes.shape}, not (candidates, {len(self._sizes)})")
         total = np.full(len(genes), self.constant)
-        for start in range(0, len(genes), _BLOCK):
-            block = genes[start : start + _BLOCK]
-            if block.min(initial=0) < 0 or (block.max(axis=0, initial=0) >= self._sizes).any():
-                raise SpaceError("a gene has an index that is not one of its choice's values")
-            indices = (block.astype(self._strides.dtype) @ self._strides).T.astype(np.intp)
-            part = total[start : start + _BLOCK]
-            for table, index in zip(self._tables, indices, strict=True):
+        for block, cells in self._cells.blocks(genes):
+            part = total[block]
+            for table, index in zip(self._tables, cells, strict=True):
                 part += table.take(index)
         return total
+
+
+class GatherCounts:
+    """How often each gene pays each operator: what is not linear in the terms needs the counts themselves."""
+
+    def __init__(self, space: SearchSpace, terms: Iterable[Term], operators: Sequence[OperatorSpec]) -> None:
+        """``operators`` gives the columns, and must hold every operator of ``terms``."""
+        column = {operator: position for position, operator in enumerate(operators)}
+        by_operator: dict[OperatorSpec, list[Term]] = {}
+        for term in terms:
+            by_operator.setdefault(term.operator, []).append(term)
+        scopes: dict[tuple[int, ...], list[tuple[int, Array]]] = {}
+        for operator, its in by_operator.items():
+            for factor in compile_factors(space, its, lambda _: 1.0):
+                scopes.setdefault(factor.choices, []).append((column[operator], factor.table.reshape(-1)))
+        self._columns = [np.array([number for number, _ in paid]) for paid in scopes.values()]
+        self._tables = [np.column_stack([table for _, table in paid]) for paid in scopes.values()]
+        self._cells = _Cells(space, list(scopes))
+        self._operators = len(operators)
+
+    def __call__(self, genes: Genes) -> Array:
+        """Counts for genes of shape (candidates, choices); shape (candidates, operators)."""
+        counts = np.zeros((len(genes), self._operators))
+        for block, cells in self._cells.blocks(genes):
+            part = counts[block]
+            for columns, table, index in zip(self._columns, self._tables, cells, strict=True):
+                part[:, columns] += table[index]
+        return counts
 
 
 def minimise(space: SearchSpace, factors: Sequence[Factor]) -> tuple[float, Genes] | None:

@@ -1,4 +1,4 @@
-"""What a candidate must not exceed: predicted latency, parameters, peak memory."""
+"""What a candidate must not exceed: predicted latency or its upper bound, energy, parameters, peak memory."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from hwnas.errors import InfeasibleError
 from hwnas.families.base import Family
-from hwnas.latency import TableLatency
-from hwnas.search.protocol import LatencyModel
+from hwnas.latency import TableLatency, TableSum
+from hwnas.search.protocol import BoundedLatency, LatencyModel
 from hwnas.space import Candidate, Genes, SearchSpace
 from hwnas.workload import Workload
 
@@ -19,9 +19,14 @@ from hwnas.workload import Workload
 class CandidateLimits:
     """Hard limits (a :class:`hwnas.search.protocol.Limits`); ``None`` is no limit.
 
-    ``latency`` is needed for ``latency_ms``. Parameters are counted in full (embeddings and
-    output layer too), in millions; peak memory is the family's, in MiB, for ``workload``. Both
-    are computed once per candidate, and only for candidates that meet the latency limit.
+    ``latency`` is needed for ``latency_ms``, which is held against predictions, or with a
+    ``confidence`` against what a fresh measurement stays below so often; ``energy`` for ``energy_mj``.
+    Parameters are counted in full (embeddings and output layer too), in millions; peak memory is the
+    family's, in MiB, for ``workload``. Both are computed once per candidate, and only for candidates
+    that meet the other limits.
+
+    Raises :class:`InfeasibleError` for a limit that is no amount, or lacks what it is held against, and
+    :class:`latency_luts.LutError` for a confidence about a table that knows no intervals.
     """
 
     space: SearchSpace
@@ -31,25 +36,43 @@ class CandidateLimits:
     latency_ms: float | None = None
     params_m: float | None = None
     peak_memory_mib: float | None = None
+    confidence: float | None = None
+    energy: TableSum | None = None
+    energy_mj: float | None = None
     _known: dict[Candidate, bool] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for name in ("latency_ms", "params_m", "peak_memory_mib"):
+        for name in ("latency_ms", "energy_mj", "params_m", "peak_memory_mib"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise InfeasibleError(f"limit {name} is {value}; it must be a number above 0")
         if self.latency_ms is not None and self.latency is None:
             raise InfeasibleError(f"a latency limit of {self.latency_ms:g} ms needs a latency table")
+        if self.energy_mj is not None and self.energy is None:
+            raise InfeasibleError(f"an energy limit of {self.energy_mj:g} mJ needs a table with energies")
+        if self.confidence is not None and self.latency_ms is not None:
+            if not isinstance(self.latency, BoundedLatency):
+                raise InfeasibleError(f"a confidence of {self.confidence:g} needs a latency table with intervals")
+            self._bound_ms(self.space.encode_many([self.space.extreme(0)]))  # says what is wrong with it, if anything
 
     def allows(self, genes: Genes) -> npt.NDArray[np.bool_]:
         """For genes of shape (candidates, choices), which meet every limit; shape (candidates,)."""
         allowed = np.ones(len(genes), dtype=np.bool_)
         if self.latency is not None and self.latency_ms is not None:
-            allowed &= self.latency.latency_ms(genes) <= self.latency_ms
+            allowed &= self._bound_ms(genes) <= self.latency_ms
+        if self.energy is not None and self.energy_mj is not None:
+            allowed &= self.energy(genes) <= self.energy_mj
         if self.params_m is not None or self.peak_memory_mib is not None:
             for row in np.flatnonzero(allowed):
                 allowed[row] = self._fits(self.space.decode(genes[row]))
         return allowed
+
+    def _bound_ms(self, genes: Genes) -> npt.NDArray[np.float64]:
+        """What the latency limit is held against."""
+        assert self.latency is not None
+        if self.confidence is not None and isinstance(self.latency, BoundedLatency):
+            return self.latency.upper_ms(genes, self.confidence)
+        return self.latency.latency_ms(genes)
 
     def _fits(self, candidate: Candidate) -> bool:
         known = self._known.get(candidate)
@@ -68,10 +91,12 @@ class CandidateLimits:
 
     def describe(self) -> str:
         """``latency <= 0.5 ms, params <= 1 M``; ``no limit`` if there is none."""
+        sure = "" if self.confidence is None else f" at {100 * self.confidence:g} % confidence"
         parts = [
             f"{name} <= {value:g} {unit}"
             for name, value, unit in (
-                ("latency", self.latency_ms, "ms"),
+                ("latency", self.latency_ms, f"ms{sure}"),
+                ("energy", self.energy_mj, "mJ"),
                 ("params", self.params_m, "M"),
                 ("peak memory", self.peak_memory_mib, "MiB"),
             )
@@ -82,8 +107,9 @@ class CandidateLimits:
     def probes(self) -> tuple[Candidate, ...]:
         """Candidates likely to meet the limits if any does: the smallest one and the fastest one."""
         smallest = self.space.extreme(0)
-        found = self.latency.fastest() if isinstance(self.latency, TableLatency) else None
-        return (smallest,) if found is None else (found[1], smallest)
+        fastest = self.latency.fastest() if isinstance(self.latency, TableLatency) else None
+        thriftiest = None if self.energy is None else self.energy.least()
+        return (*(found[1] for found in (fastest, thriftiest) if found is not None), smallest)
 
     def check(self) -> None:
         """Refuse a limit that no candidate can meet, telling the feasible range.
@@ -96,7 +122,16 @@ class CandidateLimits:
         if self.latency_ms is not None and self.latency is not None:
             low, high = latency_range_ms(self.space, self.latency)
             ends = f"the fastest candidate has {low:.4g} ms, the slowest {high:.4g} ms"
+            if self.confidence is not None and isinstance(self.latency, TableLatency):
+                least_ms = self.latency.least_upper_ms(self.confidence)
+                if least_ms is not None:
+                    low, ends = least_ms, f"{ends}, and none can be shown to stay below {least_ms:.4g} ms"
             self._refuse("latency", self.latency_ms < low, ends)
+        if self.energy_mj is not None and self.energy is not None:
+            least, most = self.energy.least(), self.energy.most()
+            if least is not None and most is not None:
+                ends = f"the thriftiest candidate takes {least[0]:.4g} mJ, the hungriest {most[0]:.4g} mJ"
+                self._refuse("energy", self.energy_mj < least[0], ends)
         if self.params_m is not None:
             low, high = self._params_m(smallest), self._params_m(largest)
             ends = f"the smallest candidate has {low:.4g} M, the largest {high:.4g} M"

@@ -31,18 +31,26 @@ if TYPE_CHECKING:
 JOURNAL = "search.journal.jsonl"
 """In a search's folder: every candidate it evaluated."""
 
+CONFIDENCE = 0.95
+MARGIN = 0.02
+
 Method = Literal["evolution", "random"]
 
 
 @dataclass(frozen=True, slots=True)
 class Finalist:
-    """A candidate that was measured in the end. ``loss`` in nats per token, latencies in ms."""
+    """A candidate that was measured in the end. ``loss`` in nats per token, latencies in ms.
+
+    ``interval_ms`` is the 95 % interval of ``measured_ms``, ``predicted_interval_ms`` what a
+    measurement was predicted to lie between at the same confidence (``None`` if the table cannot tell).
+    """
 
     candidate: Candidate
     loss: float
     predicted_ms: float
     measured_ms: float | None = None
     interval_ms: tuple[float, float] | None = None
+    predicted_interval_ms: tuple[float, float] | None = None
 
     def as_dict(self) -> dict[str, object]:
         """JSON-able; the candidate by choice."""
@@ -53,9 +61,11 @@ class Finalist:
 class SearchRequest:
     """How to search: method, HAT's settings, seed, and how many pairs and finalists are looked at.
 
-    ``validation_pairs`` ``None`` scores on the whole validation split, as HAT does. The search
-    holds predictions to the share ``1 - margin`` of the latency limit, for a table is off by a
-    little and a device is never twice the same; what was measured is held to the limit itself.
+    ``validation_pairs`` ``None`` scores on the whole validation split, as HAT does. A table is off
+    by a little and a device is never twice the same, so the search stays below the latency limit: it
+    holds the limit against what a measurement stays below at ``confidence``, or predictions to the
+    share ``1 - margin`` of it. If neither is given, the confidence is 0.95 where the latency model
+    knows intervals, else the margin 0.02. What was measured is held to the limit itself.
     """
 
     method: Method = "evolution"
@@ -64,19 +74,33 @@ class SearchRequest:
     validation_pairs: int | None = None
     finalists: int = 5
     rounds: int = 15
-    margin: float = 0.02
+    margin: float | None = None
+    confidence: float | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.margin < 1:
+        if self.margin is not None and not 0 <= self.margin < 1:
             raise SearchError(f"search: the margin is {self.margin}; it must be a share in [0, 1), like 0.02")
+        if self.confidence is not None and not 0.5 <= self.confidence < 1:
+            raise SearchError(
+                f"search: the confidence is {self.confidence}; it must be a share in [0.5, 1), like {CONFIDENCE}"
+            )
+        if self.margin is not None and self.confidence is not None:
+            raise SearchError("search: a confidence and a margin are two ways to stay below the limit; give one")
 
 
 @dataclass(frozen=True, slots=True)
 class SearchOutcome:
-    """What a search found. ``drift`` is the device's latency now over the table's; ``None`` if unknown."""
+    """What a search found.
+
+    ``limits`` are those asked for, ``searched`` those the search kept to stay below them.
+    ``predictions`` says what the predicted latencies are from. ``drift`` is the device's latency
+    now over the table's; ``None`` if unknown.
+    """
 
     method: Method
     limits: str
+    searched: str
+    predictions: str
     evaluations: int
     finalists: tuple[Finalist, ...]
     winner: Finalist | None
@@ -87,6 +111,8 @@ class SearchOutcome:
         return {
             "method": self.method,
             "limits": self.limits,
+            "searched": self.searched,
+            "predictions": self.predictions,
             "evaluations": self.evaluations,
             "finalists": [finalist.as_dict() for finalist in self.finalists],
             "winner": None if self.winner is None else self.winner.as_dict(),
@@ -204,7 +230,8 @@ def measure_finalists(
         return found.latency_ms(target.clock), found.interval_ms(target.clock)
 
     finalists = tuple(
-        Finalist(candidate, loss, latency.of(candidate), *measured(candidate)) for candidate, loss in candidates
+        Finalist(candidate, loss, latency.of(candidate), *measured(candidate), _predicted_interval(latency, candidate))
+        for candidate, loss in candidates
     )
     ratios = [measured(candidate)[0] / model.latency_ms for candidate, model in anchors.items()]
     return finalists, float(np.median(ratios)) if ratios else None
@@ -239,7 +266,7 @@ def search_and_measure(
 
     require_vocabulary(Workload.from_dict(table.workload), task)
     limits.check()
-    searched = _below(limits, request.margin)
+    searched = _below(limits, request)
     out.mkdir(parents=True, exist_ok=True)
     pairs = fixed_subset(task.pairs["valid"], request.validation_pairs)
     result = search_space(
@@ -251,7 +278,7 @@ def search_and_measure(
         settings=request.settings,
         seed=request.seed,
         evaluator=f"{weights_digest(supernet)}/{task.fingerprint}/{len(pairs)} pairs",
-        latency=fingerprint_of(table),
+        latency=fingerprint_of(table, searched.confidence is not None),
         journal=out / JOURNAL,
         progress=searching,
         exclude=exclude,
@@ -261,7 +288,10 @@ def search_and_measure(
     losses = [(evaluation.candidate, evaluation.loss) for evaluation in best]
     drift = None
     if device is None:
-        finalists = tuple(Finalist(c, loss, limits.latency.of(c)) for c, loss in losses)
+        finalists = tuple(
+            Finalist(c, loss, limits.latency.of(c), predicted_interval_ms=_predicted_interval(limits.latency, c))
+            for c, loss in losses
+        )
     else:
         finalists, drift = measure_finalists(
             space,
@@ -276,7 +306,16 @@ def search_and_measure(
             measuring=measuring,
         )
     winner = pick_winner(finalists, limits.latency_ms)
-    outcome = SearchOutcome(request.method, limits.describe(), len(result.evaluations), finalists, winner, drift)
+    outcome = SearchOutcome(
+        method=request.method,
+        limits=limits.describe(),
+        searched=searched.describe(),
+        predictions=table.origin,
+        evaluations=len(result.evaluations),
+        finalists=finalists,
+        winner=winner,
+        drift=drift,
+    )
     write_json(out / "search.json", outcome.as_dict())
     if winner is None:
         (out / "winner.yml").unlink(missing_ok=True)  # it was measured before, and no longer meets the limit
@@ -285,25 +324,44 @@ def search_and_measure(
     return outcome
 
 
-def _below(limits: CandidateLimits, margin: float) -> CandidateLimits:
-    """The limits a search keeps: the latency's less the margin; says so if that leaves no candidate."""
+def _below(limits: CandidateLimits, request: SearchRequest) -> CandidateLimits:
+    """The limits a search keeps to meet those it was given; says so if that leaves no candidate."""
     if limits.latency_ms is None:
         return limits
-    searched = replace(limits, latency_ms=limits.latency_ms * (1 - margin))
+    margin, confidence = request.margin, request.confidence
+    if margin is None and confidence is None:
+        bounded = isinstance(limits.latency, TableLatency) and limits.latency.bounded
+        margin, confidence = (None, CONFIDENCE) if bounded else (MARGIN, None)
+    if margin is None:
+        assert confidence is not None
+        searched = replace(limits, confidence=confidence)
+        kept = f"holds it at a confidence of {confidence:g}: lower that (--confidence)"
+    else:
+        searched = replace(limits, latency_ms=limits.latency_ms * (1 - margin))
+        kept = f"keeps a margin of {margin:.1%} below it: lower the margin (--margin)"
     try:
         searched.check()
     except InfeasibleError as exc:
         raise InfeasibleError(
-            f"{exc}; the limit is {limits.latency_ms:g} ms, the search keeps a margin of {margin:.1%} below it:"
-            " lower the margin (--margin), or raise the limit"
+            f"{exc}; the limit is {limits.latency_ms:g} ms, the search {kept}, or raise the limit"
         ) from None
     return searched
 
 
-def fingerprint_of(table: LatencyLut) -> str:
-    """Digest of a table's latencies and calibration: what predictions follow from."""
+def _predicted_interval(latency: TableLatency, candidate: Candidate) -> tuple[float, float] | None:
+    return latency.interval_of(candidate) if latency.bounded else None
+
+
+def fingerprint_of(table: LatencyLut, bounded: bool = False) -> str:
+    """Digest of a table's latencies and calibration: what predictions follow from; ``bounded``, their bounds too."""
     calibration = None if table.calibration is None else table.calibration.as_dict()
-    content = [sorted((str(spec), ms) for spec, ms in table.latencies_ms.items()), calibration]
+    content: list[object] = [sorted((str(spec), ms) for spec, ms in table.latencies_ms.items()), calibration]
+    if bounded:
+        content += [
+            sorted((str(spec), row.interval_ms) for spec, row in table.rows.items()),
+            sorted((model.role, model.model, model.latency_ms) for model in table.models),
+            table.session_sd,
+        ]
     return _digest(content)
 
 

@@ -112,6 +112,13 @@ class LatencyLut:
         return {operator: row.latency_ms for operator, row in self.rows.items()}
 
     @property
+    def origin(self) -> str:
+        """Where the numbers are from, to be shown with them: ``measured``, or the source and its engine."""
+        if self.source == "measured":
+            return self.source
+        return f"{self.source} by {{engine}} {{version}} ({{fidelity}})".format_map(self.provenance)
+
+    @property
     def dispatch_ms(self) -> float:
         """Cost of calling the runtime with nothing to do; 0 if it was not measured."""
         row = self.rows.get(DISPATCH)
@@ -122,6 +129,15 @@ class LatencyLut:
         if operator not in self.rows:
             raise MissingOperatorError(f"the table of {self.target} has no row for {operator}; profile it first")
         return self.rows[operator].latency_ms
+
+    def metric(self, name: str, operator: OperatorSpec) -> float:
+        """Another number of a row, like ``energy_mj``; raises :class:`LutError` if it has none such."""
+        self.latency_ms(operator)
+        metrics = self.rows[operator].metrics
+        if name not in metrics:
+            known = ", ".join(sorted(metrics)) or "none"
+            raise LutError(f"the table of {self.target} has no {name} of {operator}; its other numbers: {known}")
+        return metrics[name]
 
     def missing(self, operators: Iterable[OperatorSpec]) -> tuple[OperatorSpec, ...]:
         """Those of ``operators`` without a row, once each, sorted."""
@@ -178,7 +194,12 @@ class LatencyLut:
                 f"the table of {self.target} is {self.source}: it has no error that repeating it would show,"
                 f" so there is no interval; its fidelity is {self.provenance['fidelity']!r}"
             )
-        calibration = calibration or self.calibration or Calibration.identity(self.latencies_ms)
+        calibration = calibration or self.calibration
+        if calibration is None:
+            raise LutError(
+                f"the table of {self.target} is a plain sum, which nothing says how far it is off;"
+                " profile with --calibration 10 --check 10"
+            )
         calibrated_on, held_out = (
             [model for model in self.models_of(role) if not self.missing(model.operators)]
             for role in ("calibration", "check")

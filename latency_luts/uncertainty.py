@@ -31,6 +31,8 @@ from latency_luts.rows import OperatorRow, WholeModel
 
 Array = npt.NDArray[np.float64]
 
+LEAST_FREEDOM = 5
+"""Degrees of freedom; with fewer, intervals of the same device differ by a factor of two and more."""
 _TWO_SIDED_95 = 1.959964
 """Half-widths of a row's 95 % interval per standard deviation, for a normal error."""
 
@@ -95,15 +97,10 @@ class Uncertainty:
         held_out: Sequence[WholeModel],
         session: float = 0.0,
     ) -> Uncertainty | None:
-        """From a calibration, the models it was fitted on and others; ``None`` if they are too few.
-
-        A calibration that was fitted on nothing (a plain sum) is tested on all of them.
-        """
-        if not calibration.models:
-            calibrated_on, held_out = (), (*calibrated_on, *held_out)
-        used = np.flatnonzero(calibration.coefficients > 0) if calibration.models else np.zeros(0, dtype=np.intp)
+        """From a calibration, the models it was fitted on and others; ``None`` if they are too few."""
+        used = np.flatnonzero(calibration.coefficients > 0)
         freedom = len(calibrated_on) + len(held_out) - len(used)
-        if freedom < 1:
+        if freedom < LEAST_FREEDOM:
             return None
         sums = _sums(calibration, rows, used)
         fitted, others = sums.counts(calibrated_on), sums.counts(held_out)

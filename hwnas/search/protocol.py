@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,19 @@ class LatencyModel(Protocol):
 
     def latency_ms(self, genes: Genes) -> npt.NDArray[np.float64]:
         """Milliseconds for genes of shape (candidates, choices); shape (candidates,)."""
+        ...
+
+
+@runtime_checkable
+class BoundedLatency(LatencyModel, Protocol):
+    """A latency model that knows how far it may be off; what it cannot tell, it raises."""
+
+    def interval_ms(self, genes: Genes, confidence: float = 0.95) -> npt.NDArray[np.float64]:
+        """What a fresh measurement of each lies between, so often; shape (candidates, 2)."""
+        ...
+
+    def upper_ms(self, genes: Genes, confidence: float) -> npt.NDArray[np.float64]:
+        """What a fresh measurement of each stays below, so often; shape (candidates,)."""
         ...
 
 

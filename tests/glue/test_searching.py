@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,16 @@ from hwnas.families.base import Vocabularies
 from hwnas.latency import TableLatency, decompose, operators_of
 from hwnas.limits import CandidateLimits
 from hwnas.search.evolution import EvolutionSettings
-from hwnas.searching import Finalist, SearchRequest, fingerprint_of, fixed_subset, pick_winner, search_and_measure
+from hwnas.search.journal import read_candidates
+from hwnas.searching import (
+    JOURNAL,
+    Finalist,
+    SearchRequest,
+    fingerprint_of,
+    fixed_subset,
+    pick_winner,
+    search_and_measure,
+)
 from hwnas.supernet import SuperTransformer
 from hwnas.workload import Workload
 from latency_luts import DISPATCH, LatencyLut, OperatorRow, Subject, WholeModel
@@ -232,6 +242,61 @@ def test_a_limit_that_only_the_margin_makes_impossible_says_so(supernet, tmp_pat
     message = r"the search keeps a margin of 2.0% below it: lower the margin \(--margin\)"
     with pytest.raises(InfeasibleError, match=message):
         measured(supernet, tmp_path, limit_ms=1.01 * fastest[0])
+
+
+def bounded_table(form: float = 0.01) -> LatencyLut:
+    """With whole models enough to say how far it is off."""
+    table, rng, models = toy_table(), random.Random(0), []
+    for number in range(12):
+        candidate = SPACE.sample(rng)
+        paid = decompose(SPACE, FAMILY, SPACE.workload, candidate)
+        latency_ms = 0.01 + sum(n * latency_of(op) for op, n in paid.items()) * (1 + form * (-1) ** number)
+        role = "calibration" if number < 8 else "check"
+        halves = (latency_ms, latency_ms)
+        models.append(WholeModel(f"m{number}", role, {}, paid, latency_ms, halves, 5, 25, "sha", 1e-7))
+    return replace(table, models=tuple(models)).calibrated()
+
+
+def test_a_search_holds_the_limit_against_what_a_measurement_may_show(supernet, tmp_path: Path) -> None:
+    table = bounded_table()
+    within = limits(table)
+    assert isinstance(within.latency, TableLatency)
+    assert within.latency_ms is not None
+    request = SearchRequest(settings=EVOLUTION, validation_pairs=20)
+    outcome = search_and_measure(SPACE, FAMILY, supernet, TASK, table, within, request, tmp_path)
+    assert outcome.limits == f"latency <= {within.latency_ms:g} ms"
+    assert outcome.searched == f"{outcome.limits} at 95 % confidence"
+    assert outcome.predictions == "measured"
+    for evaluated in read_candidates(tmp_path / JOURNAL, SPACE):
+        assert within.latency.upper_ms(SPACE.encode_many([evaluated]), 0.95)[0] <= within.latency_ms
+    for found in outcome.finalists:
+        assert found.predicted_interval_ms == within.latency.interval_of(found.candidate)
+    header = json.loads((tmp_path / JOURNAL).read_text().partition("\n")[0])
+    assert header["limits"] == outcome.searched
+    assert search_and_measure(SPACE, FAMILY, supernet, TASK, table, within, request, tmp_path) == outcome
+    for other in (replace(request, confidence=0.9), replace(request, margin=0.02)):
+        with pytest.raises(SearchError, match="is of another search"):
+            search_and_measure(SPACE, FAMILY, supernet, TASK, table, within, other, tmp_path)
+    wider = replace(table, session_sd=0.001)
+    with pytest.raises(SearchError, match=r"is of another search \(latency is"):
+        search_and_measure(SPACE, FAMILY, supernet, TASK, wider, limits(wider), request, tmp_path)
+
+
+def test_a_limit_that_only_the_confidence_makes_impossible_says_so(supernet, tmp_path: Path) -> None:
+    table = bounded_table()
+    fastest = TableLatency.from_lut(SPACE, FAMILY, table).fastest()
+    assert fastest is not None
+    within = replace(limits(table), latency_ms=1.005 * fastest[0])
+    request = SearchRequest(settings=EVOLUTION, validation_pairs=20)
+    message = r"the search holds it at a confidence of 0\.95: lower that \(--confidence\), or raise the limit"
+    with pytest.raises(InfeasibleError, match=message):
+        search_and_measure(SPACE, FAMILY, supernet, TASK, table, within, request, tmp_path)
+
+
+@pytest.mark.parametrize("given", [{"confidence": 0.4}, {"confidence": 1.0}, {"confidence": 0.9, "margin": 0.1}])
+def test_a_confidence_that_cannot_be(given: dict[str, float]) -> None:
+    with pytest.raises(SearchError, match="confidence"):
+        SearchRequest(**given)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("margin", [-0.1, 1.0])
