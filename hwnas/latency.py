@@ -177,6 +177,12 @@ class TableLatency:
         """The exact maximum over the whole space and who has it; ``None`` if terms are too entangled."""
         return self.sum.most()
 
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the other numbers that the table has of every operator of the space."""
+        known = [set(self.lut.rows[operator].metrics) for operator in {term.operator for term in self.terms}]
+        return tuple(sorted(set.intersection(*known)))
+
     def metric(self, name: str) -> TableSum:
         """The plain sum of another number of the table's rows, like ``energy_mj``.
 

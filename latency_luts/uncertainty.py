@@ -131,7 +131,12 @@ class Uncertainty:
         return float(np.hypot(self.form, self.session))
 
     def interval_ms(self, counts: Array, confidence: float = 0.95) -> Array:
-        """What a fresh measurement lies between, so often; shape (models, 2)."""
+        """What a fresh measurement lies between, so often; shape (models, 2).
+
+        Raises :class:`LutError` for a confidence that is none, as the methods below.
+        """
+        if not 0 < confidence < 1:
+            raise LutError(f"a confidence of {confidence:g} is none; it must be above 0 and below 1, like 0.95")
         sides = np.array([-1.0, 1.0]) * self.quantile((1 + confidence) / 2)
         interval: Array = self.sums.predict(counts)[:, None] * np.exp(sides * self.relative_sd(counts)[:, None])
         return interval
@@ -144,7 +149,7 @@ class Uncertainty:
     def quantile(self, confidence: float) -> float:
         """Student's, one-sided; raises :class:`LutError` for a confidence that is none."""
         if not 0.5 <= confidence < 1:
-            raise LutError(f"a confidence of {confidence} is none; it must be at least 0.5 and below 1, like 0.95")
+            raise LutError(f"a confidence of {confidence:g} is none; it must be at least 0.5 and below 1, like 0.95")
         from scipy.special import stdtrit  # type: ignore[import-untyped]  # only who asks for intervals needs it
 
         return float(stdtrit(self.freedom, confidence))

@@ -130,6 +130,11 @@ def _is_number(cell: object) -> bool:
     return True
 
 
+def with_interval(value_ms: float, interval_ms: tuple[float, float] | None, unit: str = "") -> str:
+    """``0.3095 [0.3050, 0.3141]``; the value alone where no interval is known."""
+    return f"{value_ms:.4f}{unit}" + ("" if interval_ms is None else f" [{interval_ms[0]:.4f}, {interval_ms[1]:.4f}]")
+
+
 class Bar:
     """One line of progress on stderr: description, share done, time left, and a note."""
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from hwnas.cli.console import emit, guarded, table
+from hwnas.cli.console import emit, guarded, say, table, with_interval
 from hwnas.cli.options import (
     BatchOption,
     BeamOption,
@@ -36,6 +37,10 @@ def predict(
     lut: TableOption,
     space: Annotated[str, typer.Option("--space", help="The search space they are from.")],
     explain: Annotated[bool, typer.Option("--explain", help="Show what each kind of operator costs.")] = False,
+    confidence: Annotated[
+        float | None,
+        typer.Option(help="How often a measurement lies in the interval given with a prediction; else 0.95."),
+    ] = None,
     batch: BatchOption = None,
     beam: BeamOption = None,
     source_tokens: SourceTokensOption = None,
@@ -64,27 +69,39 @@ def predict(
     )
     model = TableLatency(loaded, kind, table_file, workload=workload)
     note_losses(table_file)
-    documents = []
+    level = 0.95 if confidence is None and model.bounded else confidence
+    if level is None:
+        say("note: this table cannot say how far its predictions are off (--confidence 0.95 tells why)")
+    energy = model.metric("energy_mj") if "energy_mj" in model.metrics else None
+    documents: list[dict[str, object]] = []
     for path in candidates:
         candidate = read_candidate(path, loaded)
         entry: dict[str, object] = {
             "candidate": str(path),
             "latency_ms": float(model.latency_ms(loaded.encode_many([candidate]))[0]),
+            "interval_ms": None if level is None else model.interval_of(candidate, level),
+            "confidence": level,
+            "energy_mj": None if energy is None else energy.of(candidate),
             "target": str(table_file.target),
+            "source": table_file.source,
+            "provenance": dict(table_file.provenance),
             "workload": dict(table_file.workload),
         }
         if explain:
             entry["operators_ms"] = model.explain(candidate)
         documents.append(entry)
 
-    def text() -> str:
-        lines = []
-        for entry in documents:
-            lines.append(f"{entry['latency_ms']:.4f} ms  {entry['candidate']}  ({entry['target']})")
-            shares = entry.get("operators_ms")
-            if isinstance(shares, dict):
-                rows = sorted(shares.items(), key=lambda item: -item[1])
-                lines.append(table(["operator", "ms"], [[name, f"{ms:.4f}"] for name, ms in rows]))
-        return "\n".join(lines)
+    emit(documents, json, lambda: "\n".join(_told(entry, table_file.origin) for entry in documents))
 
-    emit(documents, json, text)
+
+def _told(entry: Mapping[str, Any], origin: str) -> str:
+    """A line, and what each kind of operator costs below it."""
+    sure = "" if entry["confidence"] is None else f" at {100 * entry['confidence']:g} %"
+    energy = "" if entry["energy_mj"] is None else f"{entry['energy_mj']:.4g} mJ  "
+    where = entry["target"] + ("" if entry["source"] == "measured" else f", {origin}")
+    latency = with_interval(entry["latency_ms"], entry["interval_ms"], " ms")
+    lines = [f"{latency}{sure}  {energy}{entry['candidate']}  ({where})"]
+    if "operators_ms" in entry:
+        rows = sorted(entry["operators_ms"].items(), key=lambda item: -item[1])
+        lines.append(table(["operator", "ms"], [[name, f"{ms:.4f}"] for name, ms in rows]))
+    return "\n".join(lines)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hwnas.cli.console import emit, guarded, progress_bar, say, table
+from hwnas.cli.console import emit, guarded, progress_bar, say, table, with_interval
 from hwnas.cli.options import (
     BatchOption,
     BeamOption,
@@ -28,6 +28,9 @@ from hwnas.cli.options import (
     workload_of,
 )
 
+if TYPE_CHECKING:
+    from hwnas.searching import SearchOutcome
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
@@ -44,6 +47,7 @@ def search(
     supernet: Annotated[Path, typer.Option("--supernet", help="Checkpoint made by hwnas train.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the journals, search.json and winner.yml.")],
     latency_ms: Annotated[float | None, typer.Option(help="Hard limit on the latency.")] = None,
+    energy_mj: Annotated[float | None, typer.Option(help="Hard limit on the energy, where the table has it.")] = None,
     params_m: Annotated[
         float | None, typer.Option(help="Hard limit on the parameters, all counted, in millions.")
     ] = None,
@@ -64,9 +68,17 @@ def search(
         int | None, typer.Option(min=1, help="Score on this many validation pairs; else on all, as HAT does.")
     ] = None,
     finalists: Annotated[int, typer.Option(min=1, help="Best candidates to measure on the device in the end.")] = 5,
+    confidence: Annotated[
+        float | None,
+        typer.Option(
+            help="Hold the latency limit against what a measurement stays below so often; 0.95 unless --margin"
+            " is given or the table knows no intervals."
+        ),
+    ] = None,
     margin: Annotated[
-        float, typer.Option(help="Search this share below the latency limit; what is measured is held to the limit.")
-    ] = 0.02,
+        float | None,
+        typer.Option(help="Instead: search this share below the latency limit; 0.02 where there are no intervals."),
+    ] = None,
     exclude: Annotated[
         Path | None,
         typer.Option("--exclude", help="Folder of another search: evaluate none of its candidates."),
@@ -126,9 +138,13 @@ def search(
         latency_ms=latency_ms,
         params_m=params_m,
         peak_memory_mib=peak_memory_mib,
+        energy=None if energy_mj is None else latency.metric("energy_mj"),
+        energy_mj=energy_mj,
     )
     limits.check()
-    device = load_devices(devices).get(content.target.device) if measure else None
+    if measure and content.source != "measured":
+        say(f"note: the latencies of this table are {content.origin}, so the finalists are not measured")
+    device = load_devices(devices).get(content.target.device) if measure and content.source == "measured" else None
     if device is not None:
         require_target(content.target, device)
     task = load_task(data, say=say)
@@ -141,6 +157,7 @@ def search(
         finalists=finalists,
         rounds=rounds,
         margin=margin,
+        confidence=confidence,
     )
     with progress_bar("searching") as searching, progress_bar("measuring finalists") as measuring:
         outcome = search_and_measure(
@@ -159,29 +176,33 @@ def search(
             measuring=measuring.update,
         )
 
-    def text() -> str:
-        rows = [
-            [
-                "*" if outcome.winner is not None and f.candidate == outcome.winner.candidate else "",
-                f.candidate.key,
-                f"{f.loss:.4f}",
-                f"{f.predicted_ms:.4f}",
-                "-" if f.measured_ms is None else f"{f.measured_ms:.4f}",
-            ]
-            for f in outcome.finalists
-        ]
-        lines = [
-            f"{outcome.evaluations} candidates evaluated ({method}), limit: {limits.describe()}",
-            table(["", "candidate", "loss", "predicted ms", "measured ms"], rows),
-        ]
-        if outcome.drift is not None:
-            lines.append(f"device now against the table's rounds: {outcome.drift - 1:+.1%}")
-        if outcome.winner is None:
-            lines.append("no finalist meets the limit as measured: raise --margin, or profile anew")
-        else:
-            lines.append(f"winner: {out / 'winner.yml'}")
-        return "\n".join(lines)
-
-    emit(outcome.as_dict(), json, text)
+    emit(outcome.as_dict(), json, lambda: _told(outcome, out))
     if outcome.winner is None:
         raise SystemExit(3)
+
+
+def _told(outcome: SearchOutcome, out: Path) -> str:
+    rows = [
+        [
+            "*" if outcome.winner is not None and found.candidate == outcome.winner.candidate else "",
+            found.candidate.key,
+            f"{found.loss:.4f}",
+            with_interval(found.predicted_ms, found.predicted_interval_ms),
+            "-" if found.measured_ms is None else with_interval(found.measured_ms, found.interval_ms),
+        ]
+        for found in outcome.finalists
+    ]
+    lines = [
+        f"{outcome.evaluations} candidates evaluated ({outcome.method}), limit: {outcome.limits}"
+        + ("" if outcome.searched == outcome.limits else f" (searched: {outcome.searched})"),
+        table(["", "candidate", "loss", "predicted ms", "measured ms"], rows),
+    ]
+    if outcome.predictions != "measured":
+        lines.append(f"predicted latencies are {outcome.predictions}, not measured")
+    if outcome.drift is not None:
+        lines.append(f"device now against the table's rounds: {outcome.drift - 1:+.1%}")
+    if outcome.winner is None:
+        lines.append("no finalist meets the limit as measured: raise --confidence or --margin, or profile anew")
+    else:
+        lines.append(f"winner: {out / 'winner.yml'}")
+    return "\n".join(lines)
