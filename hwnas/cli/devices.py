@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
-from hwnas.cli.console import emit, guarded, table
-from hwnas.cli.options import DevicesOption, JsonOption, cache_folder
+from hwnas.cli.console import emit, guarded, say, table
+from hwnas.cli.options import DevicesOption, JsonOption, WaitOption, cache_folder
+
+EXIT_CODES = {"disturbed": 3, "unusable": 1}
 
 app = typer.Typer(help="The devices latency is measured on.", no_args_is_help=True)
 
@@ -66,6 +68,42 @@ def validate(
         json,
         lambda: "\n".join(f"{entry['device']}: {entry.get('target', 'valid')}" for entry in found),
     )
+
+
+@app.command(
+    epilog="Exit code: 0 quiet or usable, 3 disturbed now, 1 unusable (or no answer).  Example: hwnas devices check x86"
+)
+@guarded
+def check(
+    name: Annotated[str, typer.Argument(help="A device of devices.yaml.")],
+    seconds: Annotated[float, typer.Option(min=0.2, max=60, help="How long to look at noise and neighbours.")] = 1.5,
+    devices: DevicesOption = None,
+    wait: WaitOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Say what would disturb a measurement on a device now, and what to do about it."""
+    from hwnas.profiling import opened
+    from profiler import SessionError, load_devices
+    from profiler.preflight import Surveyor, judge
+
+    device = load_devices(devices).get(name)
+    with opened(device, cache_folder(None), say if wait else None) as session:
+        if not isinstance(session, Surveyor):
+            raise SessionError(f"{name} is a {device.kind} device, on which nothing disturbs a measurement")
+        found = judge(session.survey(seconds), session.target)
+
+    def text() -> str:
+        rows = [[f.name, f.level, f.value] for f in found.findings]
+        advice = [f"  {f.name}: {f.advice}" for f in found.findings if f.advice]
+        lines = [table(["check", "level", "found"], rows), *(["what to do:", *advice] if advice else [])]
+        if found.unknown:
+            lines.append(f"this device does not tell: {', '.join(found.unknown)}")
+        lines.append(f"fingerprint {found.fingerprint}; {found.target} is {found.verdict}")
+        return "\n".join(lines)
+
+    emit(found.as_dict(), json, text)
+    if found.verdict in EXIT_CODES:
+        raise SystemExit(EXIT_CODES[found.verdict])
 
 
 @app.command(epilog="Example: hwnas devices add laptop2 --threads 2 --devices ~/devices.yaml")
