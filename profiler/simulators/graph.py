@@ -117,7 +117,8 @@ def _matmul(node: Node) -> MatrixProduct:
     if math.prod(b[:-2]) == 1:  # one right operand for all rows: the left one's batch is only more rows
         product = MatrixProduct(1, math.prod(a[:-2]) * m, k, n, right.constant)
     else:
-        product = MatrixProduct(math.prod(node.outputs[0].shape) // (m * n or 1), m, k, n, right.constant)
+        batch = math.prod(node.outputs[0].shape[: max(len(a), len(b)) - 2])
+        product = MatrixProduct(batch, m, k, n, right.constant)
     if left.constant and not right.constant:
         return MatrixProduct(product.batch, product.n, k, product.m, weights=True)
     return product

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from profiler.simulators.estimate import Primitive, Provenance
 from profiler.simulators.graph import Node
@@ -25,6 +25,12 @@ class HostParameters(BaseModel):
     bytes_per_value: float = Field(default=4.0, gt=0)
     pj_per_operation: float | None = Field(default=None, ge=0)
     pj_per_byte: float | None = Field(default=None, ge=0)
+
+    @model_validator(mode="after")
+    def _both(self) -> HostParameters:
+        if (self.pj_per_operation is None) != (self.pj_per_byte is None):
+            raise ValueError("pj_per_operation and pj_per_byte: give both, or neither for no energy")
+        return self
 
 
 @dataclass(frozen=True, slots=True)

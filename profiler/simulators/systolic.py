@@ -37,14 +37,14 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    rows: int = Field(ge=1, strict=True)
-    cols: int = Field(ge=1, strict=True)
+    rows: int = Field(strict=True)
+    cols: int = Field(strict=True)
     dataflow: Dataflow
     clock_hz: float = Field(gt=0)
-    dram_bytes_per_s: float | None = Field(default=None, gt=0, description="none: no transfer takes time")
-    ifmap_kib: float = Field(default=1024, gt=0)
-    filter_kib: float = Field(default=1024, gt=0)
-    ofmap_kib: float = Field(default=1024, gt=0)
+    dram_bytes_per_s: float | None = Field(default=None, description="none: no transfer takes time")
+    ifmap_kib: float = 1024
+    filter_kib: float = 1024
+    ofmap_kib: float = 1024
     precision: Precision = "int8"
     takes: tuple[str, ...] = Field(default=(), description="precisions of graphs it runs at its own; else only that")
     overlapped_folds: bool = False

@@ -94,9 +94,14 @@ def _stationary(
     col_outer = _reads(streamed * k, streamed * k, run.col_folds, stream_words)
     k_spills = spills if sums > buffers.ofmap_words else 0
     col_spills = spills if streamed * min(array.cols, held) > buffers.ofmap_words else 0
-    if k_outer + 2 * k_spills <= col_outer + 2 * col_spills:
-        return k_outer, (k_spills, k_spills)
-    return col_outer, (col_spills, col_spills)
+    reads, spilled = min((k_outer, k_spills), (col_outer, col_spills), key=_words)
+    return reads, (spilled, spilled)
+
+
+def _words(option: tuple[int, int]) -> int:
+    """What an order moves: its reads, and its spilled sums there and back."""
+    reads, spills = option
+    return reads + 2 * spills
 
 
 def with_transfers(compute: int, transfer: int, folds: int, *, double_buffered: bool) -> int:
