@@ -28,6 +28,8 @@ from latency_luts.rows import DISPATCH
 from profiler import (
     Device,
     Journal,
+    JournalContent,
+    Opener,
     Plan,
     PlanItem,
     Program,
@@ -295,11 +297,11 @@ def profile_space(
         Calibration.require_enough(sum(model.role == "calibration" for model in choose_models(space, sampling)))
     plan = build_plan(space, family, workload, sampling, OnnxExporter(), cache, exporting)
     journal_path = journal_of(out)
-    with opened(device, cache, waiting) as session:
-        target = session.target
+    with open_for(device, cache, waiting) as opener:
+        target = target_of(opener)
         subject = {"space": space.name, "fingerprint": space.fingerprint}
-        run_plan(session, plan, journal_path, workload.as_dict(), subject, measuring)
-    table = LatencyLut.derive(read_journal(journal_path), target)
+        content = run_plan(opener, target, plan, journal_path, workload.as_dict(), subject, measuring)
+    table = LatencyLut.derive(content, target)
     if sampling.calibration:
         table = table.calibrated()
     table.save(out)
@@ -316,24 +318,41 @@ def opened(device: Device, cache: Path, waiting: Callable[[str], None] | None = 
         yield session
 
 
+@contextmanager
+def open_for(device: Device, cache: Path, waiting: Callable[[str], None] | None = None) -> Iterator[Opener]:
+    """What opens sessions on ``device``, with nobody else measuring there until the end of the block.
+
+    For ``waiting`` see :func:`opened`.
+    """
+    with alone_on(host_of(device), waiting=waiting):
+        yield partial(open_session, device, cache)
+
+
+def target_of(opener: Opener) -> Target:
+    """The target of the sessions that are opened: a device tells its runtime's version only then."""
+    with closing(opener()) as session:
+        return session.target
+
+
 def run_plan(
-    session: TimingSession,
+    opener: Opener,
+    target: Target,
     plan: Plan,
     journal: Path,
     workload: Mapping[str, int],
     subject: Mapping[str, str],
     progress: Progress,
-) -> None:
-    """Bring the journal at ``journal`` to the end of ``plan``; what it holds is not repeated."""
-    header = plan.header([session.target], workload=dict(workload), subject=dict(subject))
+) -> JournalContent:
+    """Bring the journal at ``journal`` to the end of ``plan`` and read it; what it holds is not repeated."""
+    header = plan.header([target], workload=dict(workload), subject=dict(subject))
 
     def show(seen: MeasureProgress) -> None:
-        number = min(seen.round + 1, seen.rounds)
-        where = f"round {number} of {seen.rounds}" if seen.phase == "measure" else "checking parity"
+        where = f"round {seen.round + 1} of at most {seen.rounds}" if seen.phase == "measure" else "checking parity"
         progress(seen.done, seen.total, where)
 
     with Journal.open(journal, header) as opened_journal:
-        measure([session], plan, opened_journal, show)
+        measure([opener], plan, opened_journal, show)
+    return read_journal(journal)
 
 
 def require_target(table: Target, device: Device) -> None:

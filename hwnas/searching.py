@@ -15,14 +15,14 @@ from hwnas.families.base import Family
 from hwnas.files import artifact_cache, write_json
 from hwnas.latency import TableLatency
 from hwnas.limits import CandidateLimits
-from hwnas.profiling import Progress, Sampling, build_plan, opened, quietly, run_plan
+from hwnas.profiling import Progress, Sampling, build_plan, open_for, quietly, run_plan, target_of
 from hwnas.search.evolution import Evolution, EvolutionSettings
 from hwnas.search.random_search import RandomSearch
 from hwnas.search.run import SearchResult, run_search, search_header
 from hwnas.space import Candidate, SearchSpace
 from hwnas.workload import Workload
 from latency_luts import LatencyLut
-from profiler import Device, read_journal
+from profiler import Device
 
 if TYPE_CHECKING:
     from hwnas.data.task import Pair, Task
@@ -217,16 +217,15 @@ def measure_finalists(
         rounds=rounds, calibration=0, check=0, extra=(*wanted, *(a for a in anchors if a not in wanted))
     )
     plan = build_plan(space, family, workload, sampling, OnnxExporter(), cache, quietly, operators=())
-    with opened(device, cache) as session:
-        target = session.target
+    with open_for(device, cache) as opener:
+        target = target_of(opener)
         if target != table.target:
             raise SearchError(f"the table is of {table.target}, this is {target}; profile the space here first")
         subject = {"space": space.name, "fingerprint": space.fingerprint}
-        run_plan(session, plan, journal, table.workload, subject, measuring)
-    content = read_journal(journal)
+        content = run_plan(opener, target, plan, journal, table.workload, subject, measuring)
 
     def measured(candidate: Candidate) -> tuple[float, tuple[float, float]]:
-        found = content.measurements[str(target), candidate.key]
+        found = content.measured(target, candidate.key)
         return found.latency_ms(target.clock), found.interval_ms(target.clock)
 
     finalists = tuple(

@@ -22,10 +22,11 @@ from profiler.journal import (
 from profiler.journal_writer import Journal
 from profiler.measure import Progress, measure
 from profiler.measurement import Measurement, RoundSamples
+from profiler.openings import Opener
 from profiler.parity import Parity, check_parity
 from profiler.plan import Plan, PlanItem, estimate_s
 from profiler.program import Program, Stage
-from profiler.session import Sample, Tensors, TimingSession
+from profiler.session import ReferenceWorkload, Sample, Tensors, TimingSession
 from profiler.target import Clock, Target
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "JournalPlan",
     "LocalDevice",
     "Measurement",
+    "Opener",
     "Parity",
     "ParityError",
     "Plan",
@@ -50,6 +52,7 @@ __all__ = [
     "ProfilerError",
     "Program",
     "Progress",
+    "ReferenceWorkload",
     "RoundSamples",
     "Sample",
     "SessionError",

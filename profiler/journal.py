@@ -16,9 +16,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from profiler.errors import JournalError
-from profiler.measurement import Measurement, RoundSamples
+from profiler.drift import DriftReport
+from profiler.errors import JournalError, SessionError
+from profiler.measurement import Measurement
 from profiler.parity import Parity
+from profiler.schedule import is_done
 from profiler.target import Target
 
 SCHEMA = 2
@@ -95,8 +97,10 @@ class Environment:
 class JournalContent:
     """A journal, read. Targets are named by ``str(Target)``.
 
-    ``measurements`` has an entry per (target, item) with at least one sample; ``calls`` the
-    calibrated calls per sample; ``parity`` an entry per (target, artifact sha256).
+    ``measurements`` has an entry per (target, item) with at least one sample, corrected for what
+    ``drift`` tells of each target; ``calls`` the calibrated calls per sample; ``parity`` an entry
+    per (target, artifact sha256); ``failed`` the reason by (target, item) of what could not be
+    loaded or timed; ``elapsed_s`` the time spent measuring.
     """
 
     header: JournalHeader
@@ -104,16 +108,29 @@ class JournalContent:
     parity: Mapping[tuple[str, str], Parity]
     environment: tuple[Environment, ...]
     calls: Mapping[tuple[str, str], int]
+    drift: Mapping[str, DriftReport] = field(default_factory=dict)
+    failed: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    elapsed_s: float = 0.0
 
     @property
     def complete(self) -> bool:
-        """Whether every item was sampled in every planned round on every target."""
+        """Whether every item has been measured on every target as long as was planned."""
+        ended = bool(self.environment) and self.environment[-1].at == "end"
         return all(
             (found := self.measurements.get((str(target), item.name))) is not None
-            and len(found.rounds) >= self.header.plan.rounds
+            and (str(target), item.name) not in self.failed
+            and (ended or is_done(self.header.plan, found, target.clock))
             for target in self.header.targets
             for item in self.header.items
         )
+
+    def measured(self, target: Target, name: str) -> Measurement:
+        """What was measured of one item; raises :class:`SessionError` with the reason if it could not be."""
+        found = self.measurements.get((str(target), name))
+        if found is None or (str(target), name) in self.failed:
+            reason = self.failed.get((str(target), name), "it was not reached; run it again to go on")
+            raise SessionError(f"{name} was not measured on {target}: {reason}")
+        return found
 
 
 def read_journal(path: Path) -> JournalContent:
@@ -129,7 +146,20 @@ def read_journal(path: Path) -> JournalContent:
     lines, _ = parse_lines(content, path)
     if not lines:
         raise JournalError(f"journal {path} is empty: nothing was measured yet")
-    return _content(lines, path)
+    return content_of(lines, path)
+
+
+def content_of(records: Sequence[Mapping[str, Any]], path: Path) -> JournalContent:
+    """What the records of a journal (the header first) say; raises as :func:`read_journal`."""
+    from profiler.evidence import Evidence
+
+    evidence = Evidence(parse_header(records[0], path))
+    for number, record in enumerate(records[1:], start=2):
+        try:
+            evidence.add(record)
+        except (KeyError, TypeError) as exc:
+            raise JournalError(f"journal {path}: line {number} lacks {exc}; it was not written by hwnas") from exc
+    return evidence.content()
 
 
 def read_measurements(path: Path) -> dict[tuple[str, str], Measurement]:
@@ -191,34 +221,6 @@ def _item(entry: Mapping[str, Any]) -> JournalItem:
 
 def _of(kind: type[Any], entry: Mapping[str, Any]) -> Any:
     return kind(**{name: entry[name] for name in kind.__dataclass_fields__ if name in entry})
-
-
-def _content(records: Sequence[Mapping[str, Any]], path: Path) -> JournalContent:
-    header = parse_header(records[0], path)
-    rounds: dict[tuple[str, str], dict[int, RoundSamples]] = {}
-    parity: dict[tuple[str, str], Parity] = {}
-    calls: dict[tuple[str, str], int] = {}
-    environment: list[Environment] = []
-    for number, record in enumerate(records[1:], start=2):
-        try:
-            match record.get("kind"):
-                case "sample":
-                    sampled = RoundSamples(
-                        record["round"], record["calls"], tuple(record["wall_ns"]), tuple(record["cpu_ns"])
-                    )
-                    rounds.setdefault((record["target"], record["item"]), {})[sampled.round] = sampled
-                case "parity":
-                    parity[record["target"], record["artifact"]] = parity_from_record(record)
-                case "calibration":
-                    calls[record["target"], record["item"]] = record["calls"]
-                case "environment":
-                    environment.append(
-                        Environment(record["target"], record["at"], record.get("round"), record["facts"])
-                    )
-        except (KeyError, TypeError) as exc:
-            raise JournalError(f"journal {path}: line {number} lacks {exc}; it was not written by hwnas") from exc
-    measurements = {key: Measurement(tuple(found[number] for number in sorted(found))) for key, found in rounds.items()}
-    return JournalContent(header, measurements, parity, tuple(environment), calls)
 
 
 def parity_record(target: str, artifact: str, parity: Parity) -> dict[str, object]:

@@ -9,10 +9,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from profiler.errors import JournalError
-from profiler.journal import JournalContent, JournalHeader, parse_header, parse_lines, read_journal
+from profiler.journal import JournalHeader, parse_header, parse_lines
 
 
 class Journal:
@@ -88,9 +88,9 @@ class Journal:
         except OSError as exc:
             raise JournalError(f"cannot write journal {self.path}: {exc.strerror}") from exc
 
-    def content(self) -> JournalContent:
-        """Everything written so far."""
-        return read_journal(self.path)
+    def records(self) -> list[dict[str, Any]]:
+        """Everything written so far but the header."""
+        return parse_lines(self.path.read_bytes(), self.path)[0][1:]
 
     def close(self) -> None:
         """Give the journal up to other writers."""

@@ -36,8 +36,7 @@ class LoadedPrograms:
         """Estimated memory of what is loaded."""
         return sum(size for _, _, size in self._handles.values())
 
-    def clear(self) -> None:
-        """Unload everything."""
-        while self._handles:
-            _, (owner, handle, _) = self._handles.popitem()
-            owner.unload(handle)
+    def forget(self, session: TimingSession) -> None:
+        """What was loaded on a session is gone with it."""
+        for key in [key for key, (owner, _, _) in self._handles.items() if owner is session]:
+            del self._handles[key]

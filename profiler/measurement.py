@@ -21,7 +21,8 @@ class RoundSamples:
 
     ``correction`` and ``quarantined`` (the reason, if the round does not count) follow from the
     reference workloads beside it (:mod:`profiler.drift`) and are never stored. ``position`` is the
-    order within the round, ``facts`` what was counted meanwhile (:meth:`TimingSession.counters`).
+    order within the round, ``facts`` what was counted meanwhile (:meth:`TimingSession.counters`),
+    ``cold_ms`` the first call in a fresh process where that is known.
     """
 
     round: int
@@ -32,6 +33,7 @@ class RoundSamples:
     quarantined: str | None = None
     position: int | None = None
     facts: Mapping[str, float] = field(default_factory=dict)
+    cold_ms: float | None = None
 
     def raw_ms(self, clock: Clock) -> float:
         """Mean per call of the lower half (the ``ceil(n / 2)`` smallest) of the samples.
@@ -93,6 +95,12 @@ class Measurement:
     def raw_latency_ms(self, clock: Clock) -> float:
         """The same of all rounds as they were measured: no correction, no quarantine."""
         return float(np.median([r.raw_ms(clock) for r in self.rounds]))
+
+    @property
+    def cold_ms(self) -> float | None:
+        """Median wall time of a first call in a fresh process; None if it was not taken."""
+        known = [r.cold_ms for r in self.rounds if r.cold_ms is not None]
+        return float(np.median(known)) if known else None
 
     def halves_ms(self, clock: Clock) -> tuple[float, float]:
         """The latency of even and of odd rounds apart: their difference is the split-half noise floor.

@@ -20,10 +20,10 @@ from hwnas.deploy.verify import DecodingReport, compare_decoding, open_bundle
 from hwnas.errors import DeployError
 from hwnas.families.base import Family
 from hwnas.files import artifact_cache
-from hwnas.profiling import Progress, opened, program_of, quietly, run_plan
+from hwnas.profiling import Progress, open_for, program_of, quietly, run_plan, target_of
 from hwnas.space import Candidate, SearchSpace
 from hwnas.workload import Workload
-from profiler import Device, Plan, PlanItem, read_journal
+from profiler import Device, Plan, PlanItem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -75,13 +75,11 @@ def export_bundle(
         program = program_of(stages, artifacts)
         item = PlanItem(candidate.key, "model", program, {"role": "bundle", "candidate": candidate.as_dict()})
         plan = Plan((item,), rounds=ROUNDS, samples=5, min_sample_ms=10.0, seed=0)
-        with opened(device, cache or artifact_cache()) as session:
-            target = session.target
-            environment = session.facts()
+        with open_for(device, cache or artifact_cache()) as opener:
+            target = target_of(opener)
             about = {"space": space.name, "fingerprint": space.fingerprint}
-            run_plan(session, plan, folder / JOURNAL, workload.as_dict(), about, measuring)
-        content = read_journal(folder / JOURNAL)
-        measurement = content.measurements[str(target), candidate.key]
+            content = run_plan(opener, target, plan, folder / JOURNAL, workload.as_dict(), about, measuring)
+        measurement = content.measured(target, candidate.key)
         parity = {
             name: {
                 "max_abs_error": content.parity[str(target), artifact.sha256].max_abs_error,
@@ -104,7 +102,7 @@ def export_bundle(
             rounds=len(measurement.rounds),
             parity=parity,
             decoding=decoding,
-            environment=environment,
+            environment=content.environment[0].facts,
         )
         return write_manifest(folder, subject, proof=proof, quality=quality)
 

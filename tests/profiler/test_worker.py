@@ -130,7 +130,7 @@ def test_the_protocol_survives_what_is_wrong() -> None:
     assert messages[1:5] == [
         "a request is an object",
         "say hello first",
-        "no runtime 'abacus'; known: onnxruntime",
+        "no runtime 'abacus'; known: onnxruntime, litert",
         "the request lacks 'provider'",
     ]
     assert messages[5] is None

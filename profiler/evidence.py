@@ -1,0 +1,206 @@
+"""From a journal's records to what they say: measurements corrected for drift, and what does not count."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from profiler.drift import DriftReport, Reference, Visit, drift_report, hard_reason
+from profiler.journal import Environment, JournalContent, JournalHeader, parity_from_record
+from profiler.measurement import Measurement, RoundSamples
+from profiler.parity import Parity
+from profiler.schedule import Key
+
+_JIFFY_NS = 1e7
+_STOLEN_SHARE = 0.2
+_CLOCK_SHARE, _CLOCK_READING_NS = 1e-3, 1e5
+_THROTTLED_NOW, _THROTTLED_SINCE_BOOT = 0xF, 0xF0000
+
+
+class Evidence:
+    """Collects records one by one; :meth:`content` is what those before a round say, whatever came later."""
+
+    def __init__(self, header: JournalHeader) -> None:
+        self.header = header
+        self._targets = {str(target): target for target in header.targets}
+        self._resolution_ns: dict[str, float] = {}
+        self._taken: dict[str, dict[tuple[str, int], tuple[RoundSamples, Visit]]] = {}
+        self._references: dict[str, dict[tuple[int, int, str], Reference]] = {}
+        self._environment: list[Environment] = []
+        self._at_s: list[tuple[int, float]] = []
+        self.parity: dict[Key, Parity] = {}
+        self.calls: dict[Key, int] = {}
+        self.call_ms: dict[Key, float] = {}
+        self._took_s: dict[Key, dict[int, float]] = {}
+        self.failed: dict[Key, str] = {}
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Take in a record; raises ``KeyError`` or ``TypeError`` for one that lacks something."""
+        if "at_s" in record:
+            self._at_s.append((record.get("round") or 0, float(record["at_s"])))
+        match record.get("kind"):
+            case "sample":
+                self._add_sample(record)
+            case "reference":
+                self._add_reference(record)
+            case "parity":
+                self.parity[record["target"], record["artifact"]] = parity_from_record(record)
+            case "calibration":
+                key = record["target"], record["item"]
+                self.calls[key], self.call_ms[key] = record["calls"], record["call_ms"]
+            case "failure":
+                self.failed[record["target"], record["item"]] = record["reason"]
+            case "environment":
+                found = Environment(record["target"], record["at"], record.get("round"), record["facts"])
+                self._environment.append(found)
+                self._resolution_ns[found.target] = clock_step_ns(found.facts)
+
+    def has(self, key: Key, number: int) -> bool:
+        """Whether the item was sampled in that round."""
+        return (key[1], number) in self._taken.get(key[0], {})
+
+    def has_reference(self, target: str, number: int, position: int, workload: str) -> bool:
+        """Whether that reference was taken."""
+        return (number, position, workload) in self._references.get(target, {})
+
+    @property
+    def last_round(self) -> int:
+        """The highest number of a round of which anything was taken; 0 without any."""
+        numbers = [number for taken in self._taken.values() for _, number in taken]
+        numbers += [number for taken in self._references.values() for number, _, _ in taken]
+        return max(numbers, default=0)
+
+    def __len__(self) -> int:
+        """How many visits were made."""
+        return sum(len(taken) for taken in self._taken.values())
+
+    def visit_s(self, key: Key, before: int) -> float | None:
+        """How long the last visit to an item took, loading it included; None if there was none."""
+        known = [(number, took_s) for number, took_s in self._took_s.get(key, {}).items() if number < before]
+        return max(known)[1] if known else None
+
+    def overhead_s(self, number: int) -> float:
+        """What a round takes beside its visits, judged by the one before it (1 s before the first)."""
+        if number == 0:
+            return 1.0
+        visits_s = sum(took.get(number - 1, 0.0) for took in self._took_s.values())
+        return max(0.0, self.elapsed_s(number) - self.elapsed_s(number - 1) - visits_s)
+
+    def elapsed_s(self, before: int | None = None) -> float:
+        """Time spent measuring until the round ``before`` began."""
+        return max((at_s for number, at_s in self._at_s if before is None or number < before), default=0.0)
+
+    def resolution_ns(self, target: str) -> float:
+        """The step of the clock that counts, as last told."""
+        return self._resolution_ns.get(target, 1.0)
+
+    def content(self, before: int | None = None) -> JournalContent:
+        """What the records of the rounds before ``before`` (all of them for None) say."""
+        measurements: dict[Key, Measurement] = {}
+        drift: dict[str, DriftReport] = {}
+        for target in self._taken:
+            drift[target], found = self._corrected(target, before)
+            measurements |= {(target, item): self._measurement(samples) for item, samples in found.items()}
+        items = {item.name for item in self.header.items}
+        return JournalContent(
+            self.header,
+            measurements,
+            dict(self.parity),
+            tuple(self._environment),
+            {key: calls for key, calls in self.calls.items() if key[1] in items},
+            drift,
+            dict(self.failed),
+            self.elapsed_s(before),
+        )
+
+    def _corrected(self, target: str, before: int | None) -> tuple[DriftReport, dict[str, list[RoundSamples]]]:
+        throttled = self._throttled(target)
+        taken = [
+            (samples, replace(visit, hard=visit.hard or throttled.get(samples.round)))
+            for samples, visit in self._taken[target].values()
+            if before is None or samples.round < before
+        ]
+        references = [r for r in self._references.get(target, {}).values() if before is None or r.round < before]
+        report = drift_report(references, [visit for _, visit in taken])
+        found: dict[str, list[RoundSamples]] = {}
+        for samples, visit in taken:
+            correction, why = report.correction(visit)
+            found.setdefault(visit.item, []).append(replace(samples, correction=correction, quarantined=why))
+        return report, found
+
+    def _measurement(self, samples: Sequence[RoundSamples]) -> Measurement:
+        plan = self.header.plan
+        ordered = tuple(sorted(samples, key=lambda r: r.round))
+        if plan.half_width is None:
+            return Measurement(ordered, min_rounds=min(plan.min_rounds, plan.rounds))
+        return Measurement(ordered, half_width=plan.half_width, min_rounds=plan.min_rounds)
+
+    def _add_sample(self, record: Mapping[str, Any]) -> None:
+        name, item, number = record["target"], record["item"], record["round"]
+        samples = RoundSamples(
+            number,
+            record["calls"],
+            tuple(record["wall_ns"]),
+            tuple(record["cpu_ns"]),
+            position=record.get("position"),
+            facts=record.get("facts", {}),
+            cold_ms=record.get("cold_ms"),
+        )
+        target = self._targets.get(name)
+        clock = "wall" if target is None else target.clock
+        resolution_ns = self.resolution_ns(name)
+        visit = Visit(
+            number,
+            len(self._taken.get(name, {})) if samples.position is None else samples.position,
+            item,
+            samples.raw_ms(clock),
+            hard_reason(samples.wall_ns, samples.cpu_ns, 1 if target is None else target.threads, resolution_ns)
+            or disturbed(samples, resolution_ns),
+        )
+        self._taken.setdefault(name, {})[item, number] = samples, visit
+        self.failed.pop((name, item), None)
+        if "took_s" in record:
+            self._took_s.setdefault((name, item), {})[number] = record["took_s"]
+
+    def _add_reference(self, record: Mapping[str, Any]) -> None:
+        target = self._targets.get(record["target"])
+        clock = "wall" if target is None else target.clock
+        samples = RoundSamples(record["round"], record["calls"], tuple(record["wall_ns"]), tuple(record["cpu_ns"]))
+        reference = Reference(record["round"], record["position"], record["workload"], samples.raw_ms(clock))
+        key = reference.round, reference.position, reference.workload
+        self._references.setdefault(record["target"], {})[key] = reference
+
+    def _throttled(self, target: str) -> dict[int, str]:
+        """The rounds at whose start or end a board was throttled, or within which it had been."""
+        found: dict[int, str] = {}
+        seen = [e for e in self._environment if e.target == target and isinstance(e.facts.get("throttled_bits"), int)]
+        for position, this in enumerate(seen):
+            if this.round is None:
+                continue
+            bits = [int(str(e.facts["throttled_bits"])) for e in seen[position : position + 2]]
+            if any(b & _THROTTLED_NOW for b in bits) or (bits[0] ^ bits[-1]) & _THROTTLED_SINCE_BOOT:
+                found[this.round] = f"the board was throttled (bits {max(bits):#x})"
+        return found
+
+
+def disturbed(samples: RoundSamples, resolution_ns: float = 1.0) -> str | None:
+    """Why what was counted meanwhile rules a visit out, or None.
+
+    The host of a virtual machine took at least a fifth of the time, or the clock was slewed.
+    """
+    facts = samples.facts
+    stolen_ns = facts.get("steal_jiffies", 0) * _JIFFY_NS
+    if stolen_ns >= 2 * _JIFFY_NS and stolen_ns > _STOLEN_SHARE * sum(samples.wall_ns):
+        return "the host took the CPU away"
+    wall_ns, raw_ns = facts.get("wall_ns", 0), facts.get("raw_ns", 0)
+    if raw_ns and abs(wall_ns - raw_ns) > max(_CLOCK_SHARE * raw_ns, _CLOCK_READING_NS) + 2 * resolution_ns:
+        return "the clock jumped"
+    return None
+
+
+def clock_step_ns(facts: Mapping[str, object]) -> float:
+    """The coarser of the steps of a machine's two clocks; 1 ns if it does not tell."""
+    told = facts.get("clock_resolution_ns")
+    steps = told.values() if isinstance(told, Mapping) else ()
+    return max((float(step) for step in steps if isinstance(step, int | float)), default=1.0)
