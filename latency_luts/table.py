@@ -11,11 +11,12 @@ from typing import Literal, get_args
 
 from latency_luts import lines
 from latency_luts.calibration import Calibration
-from latency_luts.derive import least_rounds, operator_rows, whole_models
+from latency_luts.derive import lacking, most_rounds, operator_rows, session_sd, whole_models
 from latency_luts.errors import LutError, LutMismatchError, MissingOperatorError
 from latency_luts.operator import OperatorSpec
 from latency_luts.rows import DISPATCH, OperatorRow, Role, WholeModel
 from latency_luts.uncertainty import Uncertainty
+from profiler.fingerprint import fingerprint
 from profiler.journal import JournalContent
 from profiler.target import Target
 
@@ -87,11 +88,6 @@ class LatencyLut:
         if not rows:
             known = ", ".join(str(other) for other in content.header.targets)
             raise LutError(f"the journal has no measured operator of {target}; its targets: {known}")
-        rounds, planned = least_rounds(content, target), content.header.plan.rounds
-        found, wanted = len(rows) + len(models), len(content.header.items)
-        incomplete = None
-        if rounds < planned or found < wanted:
-            incomplete = f"{found} of {wanted} items measured, in {rounds} of {planned} rounds; profile again"
         subject = content.header.subject
         facts = {e.at: dict(e.facts) for e in content.environment if e.target == str(target) and e.round is None}
         return cls(
@@ -102,8 +98,11 @@ class LatencyLut:
             models=models,
             environment=facts,
             created=content.header.created,
-            rounds=rounds,
-            incomplete=incomplete,
+            rounds=most_rounds(content, target),
+            incomplete=lacking(content, target),
+            drift=drift.as_dict() if (drift := content.drift.get(str(target))) is not None else {},
+            session_sd=session_sd(content, target),
+            fingerprint=fingerprint(facts["start"], target.clock) if "start" in facts else "",
         )
 
     @cached_property

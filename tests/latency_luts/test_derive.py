@@ -3,9 +3,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from latency_luts import DISPATCH, LatencyLut, LutError, OperatorSpec
+from latency_luts.derive import session_sd
+from profiler.drift import DriftReport
+from profiler.fingerprint import fingerprint
 from profiler.journal import Environment, JournalContent, JournalHeader, JournalItem, JournalPlan
 from profiler.measurement import Measurement, RoundSamples
 from profiler.parity import Parity
@@ -92,7 +96,7 @@ def test_a_derived_table_is_stored_and_read_back(tmp_path: Path) -> None:
 def test_a_run_that_has_not_ended_gives_a_table_that_says_so(tmp_path: Path) -> None:
     short = {**journal().measurements, (str(HERE), str(FFN)): measured(20, rounds=3)}
     lut = LatencyLut.derive(journal(measurements=short), HERE)
-    assert lut.incomplete == "3 of 3 items measured, in 3 of 4 rounds; profile again"
+    assert lut.incomplete == "3 of 3 items measured, 1 of them in fewer rounds than planned; profile again"
     lut.save(tmp_path / "t")
     assert LatencyLut.load(tmp_path / "t") == lut
 
@@ -106,7 +110,7 @@ def test_nothing_without_a_passing_parity_record_of_every_graph(artifact: str, r
     lut = LatencyLut.derive(journal(parity=parity), HERE)
     assert (FFN in lut.rows) == (artifact != "a1")
     assert bool(lut.models) == (artifact == "a1")
-    assert lut.incomplete == "2 of 3 items measured, in 4 of 4 rounds; profile again"
+    assert lut.incomplete == "2 of 3 items measured; profile again"
 
 
 def test_an_item_that_names_no_graphs_gives_no_row() -> None:
@@ -119,3 +123,65 @@ def test_an_item_that_names_no_graphs_gives_no_row() -> None:
 def test_another_target_is_refused() -> None:
     with pytest.raises(LutError, match="its targets: here/onnxruntime"):
         LatencyLut.derive(journal(), WALL)
+
+
+def test_what_ended_early_on_purpose_lacks_nothing() -> None:
+    """Converged items have fewer rounds than the plan allows, and a run that ended says so."""
+    short = {**journal().measurements, (str(HERE), str(FFN)): measured(20, rounds=3)}
+    ended = (*journal().environment, Environment(str(HERE), "end", None, {}))
+    assert LatencyLut.derive(journal(measurements=short, environment=ended), HERE).incomplete is None
+
+
+def test_what_failed_is_told_with_its_reason() -> None:
+    content = journal()
+    known = {key: value for key, value in content.measurements.items() if key[1] != "m1"}
+    failed = {(str(HERE), "m1"): "the worker died"}
+    lut = LatencyLut.derive(replace(content, measurements=known, failed=failed), HERE)
+    assert lut.incomplete == "2 of 3 items measured (m1: the worker died); profile again"
+
+
+def test_rows_and_models_carry_their_interval_and_status() -> None:
+    lut = LatencyLut.derive(journal(), HERE)
+    taken = measured(20)
+    row, (model,) = lut.rows[FFN], lut.models
+    assert row.interval_ms == taken.interval_ms("thread_cpu")
+    assert row.status == taken.status("thread_cpu")
+    assert model.interval_ms == measured(50).interval_ms("thread_cpu")
+    assert model.status is not None
+    assert row.interval_ms is not None
+    assert row.interval_ms[0] <= row.latency_ms <= row.interval_ms[1]
+
+
+def test_corrected_and_raw_latency_stand_side_by_side() -> None:
+    slowed = Measurement(tuple(replace(r, correction=0.8) for r in measured(20).rounds))
+    lut = LatencyLut.derive(journal(measurements={**journal().measurements, (str(HERE), str(FFN)): slowed}), HERE)
+    assert lut.rows[FFN].raw_ms == pytest.approx(0.0215)
+    assert lut.rows[FFN].latency_ms == pytest.approx(0.8 * 0.0215)
+
+
+def test_the_device_and_its_drift_are_summed_up() -> None:
+    drift = DriftReport(levels_ms={"compute": 1.5})
+    lut = LatencyLut.derive(journal(drift={str(HERE): drift, "other": DriftReport()}), HERE)
+    assert lut.drift == drift.as_dict()
+    assert lut.fingerprint == fingerprint({"cpu": "x"}, "thread_cpu")
+    assert LatencyLut.derive(journal(environment=()), HERE).fingerprint == ""
+
+
+@pytest.mark.parametrize(("level", "noise"), [(0.0, 0.01), (0.02, 0.01), (0.05, 0.0)])
+def test_the_wander_of_the_common_level_is_found_among_the_items_own_noise(level: float, noise: float) -> None:
+    rng = np.random.default_rng(0)
+    items = tuple(JournalItem(f"op{n}", "operator", f"p{n}", {}, (f"a{n}",)) for n in range(40))
+    factors = np.exp(level * rng.normal(size=60))
+
+    def taken(cpu_us: float) -> Measurement:
+        values = [int(1e4 * cpu_us * factor * np.exp(noise * rng.normal())) for factor in factors]
+        return Measurement(tuple(RoundSamples(n, 10, (ns,) * 3, (ns,) * 3) for n, ns in enumerate(values)))
+
+    content = journal(
+        header=replace(journal().header, items=items),
+        measurements={(str(HERE), item.name): taken(20 + n) for n, item in enumerate(items)},
+    )
+    found = session_sd(content, HERE)
+    assert found == pytest.approx(level, rel=0.3, abs=0.004)
+    few = {key: Measurement(value.rounds[:4]) for key, value in content.measurements.items()}
+    assert session_sd(replace(content, measurements=few), HERE) == 0
