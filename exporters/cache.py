@@ -42,4 +42,4 @@ def cached_path(key: str, folder: Path, exporter: Exporter, *, precision: str = 
     """Where :func:`export_cached` puts ``key``: a readable stem and a digest that tells keys apart."""
     digest = hashlib.sha256("\n".join([key, exporter.producer, precision]).encode()).hexdigest()[:16]
     stem = re.sub(r"[^A-Za-z0-9=._-]+", "-", key).strip("-.")[:80]
-    return folder / f"{stem}-{digest}.onnx"
+    return folder / f"{stem}-{digest}.{exporter.format}"

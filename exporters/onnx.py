@@ -4,34 +4,30 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from exporters.artifact import Artifact, TensorInfo, sha256_of
+from exporters.artifact import Artifact, Format, TensorInfo, sha256_of
 from exporters.errors import ExportError
 from exporters.protocol import Exporter, GraphInputs
+from exporters.reference import reference_of, refuse_twins, tolerance_of
+from exporters.whole import whole
 
 if TYPE_CHECKING:
     from torch import nn
 
 ExportPath = Literal["torchscript", "dynamo"]
-Arrays = dict[str, npt.NDArray[np.generic]]
 
 OPSET: dict[ExportPath, int] = {"torchscript": 17, "dynamo": 20}
 """Pinned: 17 is the first with LayerNormalization; 20 the first with Gelu, which dynamo would
 otherwise leave as four loose nodes that ONNX Runtime does not fuse."""
-
-RELATIVE_TOLERANCE = 1e-4
-"""Of ``max(1, largest absolute reference value)``; what fp32 kernels in another order may differ by."""
 
 _PRECISIONS = ("fp32",)
 
@@ -44,6 +40,11 @@ class OnnxExporter:
     """
 
     path: ExportPath = "torchscript"
+
+    @property
+    def format(self) -> Format:
+        """``onnx``."""
+        return "onnx"
 
     @property
     def producer(self) -> str:
@@ -63,16 +64,15 @@ class OnnxExporter:
                 f"{path.name}: precision {precision!r} is not supported; supported: {', '.join(_PRECISIONS)}"
             )
         module.eval()
-        _refuse_twins(module, path.name)
-        reference = _reference(module, inputs, path)
-        with _partial(path) as (graph, npz):
+        refuse_twins(module, path.name)
+        reference = reference_of(module, inputs, path.name)
+        with whole(path) as (graph, npz):
             self._write(module, inputs, graph, path.name)
             given, returned, streamed_bytes = _check(graph, inputs, path.name)
             np.savez(npz, **reference)  # type: ignore[arg-type]
-            largest = _largest([value for key, value in reference.items() if key.startswith("output/")])
             artifact = Artifact(
                 path=path,
-                format="onnx",
+                format=self.format,
                 precision=precision,
                 inputs=given,
                 outputs=returned,
@@ -80,7 +80,7 @@ class OnnxExporter:
                 size_bytes=graph.stat().st_size,
                 producer=self.producer,
                 reference=path.with_name(path.name + ".npz"),
-                tolerance=RELATIVE_TOLERANCE * max(1.0, largest),
+                tolerance=tolerance_of(reference, precision),
                 streamed_bytes=streamed_bytes,
             )
             artifact.sidecar.unlink(missing_ok=True)
@@ -103,56 +103,6 @@ class OnnxExporter:
         except Exception as exc:
             first = (str(exc).strip() or type(exc).__name__).splitlines()[0]
             raise ExportError(f"{name}: torch cannot export {type(module).__name__} ({self.path}): {first}") from exc
-
-
-def _refuse_twins(module: nn.Module, name: str) -> None:
-    """torch stores weights of equal content once; such a graph is smaller and faster than the real one.
-
-    It happens to modules filled with a constant to be timed, not to trained ones. Tied weights
-    (one storage) are meant to be shared, and vectors do not matter.
-    """
-    import torch
-
-    seen: dict[tuple[object, ...], tuple[str, torch.Tensor]] = {}
-    for key, weight in module.named_parameters():
-        if weight.ndim < 2 or weight.numel() < 2:
-            continue
-        data = weight.detach()
-        signature = (tuple(data.shape), data.dtype, float(data.flatten()[0]), float(data.sum()))
-        twin, other = seen.setdefault(signature, (key, data))
-        if data.data_ptr() != other.data_ptr() and torch.equal(data, other):
-            raise ExportError(
-                f"{name}: {twin} and {key} hold equal values and would be stored once;"
-                " give them different (random) values, or tie them"
-            )
-
-
-def _reference(module: nn.Module, inputs: GraphInputs, path: Path) -> Arrays:
-    """``input/NAME`` and ``output/NAME`` as arrays; copies, for the module may write into them."""
-    import torch
-
-    arrays = {f"input/{name}": _array(tensor) for name, tensor in inputs.tensors.items()}
-    with torch.inference_mode():
-        given = tuple(tensor.clone() for tensor in inputs.tensors.values())
-        returned = module(*given)
-    outputs = (returned,) if isinstance(returned, torch.Tensor) else tuple(returned)
-    if len(outputs) != len(inputs.outputs):
-        raise ExportError(
-            f"{path.name}: forward returns {len(outputs)} tensors,"
-            f" but outputs names {len(inputs.outputs)}: {', '.join(inputs.outputs)}"
-        )
-    return arrays | {f"output/{name}": _array(tensor) for name, tensor in zip(inputs.outputs, outputs, strict=True)}
-
-
-def _largest(outputs: Iterable[npt.NDArray[np.generic]]) -> float:
-    """Largest absolute finite value: an infinity (a mask) must not make every difference tolerable."""
-    values = [np.abs(output.astype(np.float64)) for output in outputs]
-    return max((float(value.max(initial=0.0, where=np.isfinite(value))) for value in values), default=0.0)
-
-
-def _array(tensor: Any) -> npt.NDArray[np.generic]:
-    array: npt.NDArray[np.generic] = tensor.detach().cpu().numpy().copy()
-    return array
 
 
 def _by_torchscript(module: nn.Module, inputs: GraphInputs, graph: Path) -> None:
@@ -251,28 +201,6 @@ def _tensor_info(value: Any) -> TensorInfo:
     tensor = value.type.tensor_type
     dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)).name
     return TensorInfo(value.name, dtype, tuple(d.dim_param or d.dim_value for d in tensor.shape.dim))
-
-
-@contextmanager
-def _partial(path: Path) -> Iterator[tuple[Path, Path]]:
-    """Names beside ``path`` to write to first; whatever goes wrong, only whole results stay."""
-    graph = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    npz = path.with_name(f".{path.name}.{os.getpid()}.partial.npz")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield graph, npz
-    except BaseException as exc:
-        sidecar = path.with_name(path.name + ".json")
-        if not sidecar.exists():  # an old artifact was not touched yet while it has its sidecar
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
-        if isinstance(exc, OSError):
-            raise ExportError(f"cannot write {path}: {exc.strerror}") from exc
-        raise
-    finally:
-        for left in (graph, npz, graph.with_name(graph.name + ".data")):
-            with suppress(OSError):
-                left.unlink(missing_ok=True)
 
 
 @contextmanager

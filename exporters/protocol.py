@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from exporters.artifact import Artifact
+from exporters.artifact import Artifact, Format
 
 if TYPE_CHECKING:
     import torch
@@ -20,15 +20,23 @@ class GraphInputs:
 
     ``outputs`` names what ``forward`` returns, in order. ``dynamic`` names the axes that may
     grow or shrink at run time: ``{"self_key_0": {2: "past"}}``; every other axis is static.
+    ``representative`` are further inputs, of the kind the model will see, by which a static
+    quantisation chooses its ranges; without any, ``tensors`` alone are that.
     """
 
     tensors: Mapping[str, torch.Tensor]
     outputs: tuple[str, ...]
     dynamic: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
+    representative: Sequence[Mapping[str, torch.Tensor]] = ()
 
 
 class Exporter(Protocol):
     """Writes one module to one file."""
+
+    @property
+    def format(self) -> Format:
+        """The format of the file, which is its suffix too."""
+        ...
 
     @property
     def producer(self) -> str:

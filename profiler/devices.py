@@ -30,7 +30,7 @@ class LocalDevice(BaseModel):
     name: str
     kind: Literal["local"]
     description: str = ""
-    runtime: Literal["onnxruntime"] = "onnxruntime"
+    runtime: Literal["onnxruntime", "litert"] = "onnxruntime"
     threads: int = Field(default=1, ge=1, strict=True)
     clock: Literal["wall", "thread_cpu"] | None = None
     cores: tuple[int, ...] | None = None
@@ -42,6 +42,8 @@ class LocalDevice(BaseModel):
             raise ValueError("clock: thread_cpu is the time of one CPU thread; leave it out, or use wall")
         if self.cores is not None and (not self.cores or min(self.cores) < 0):
             raise ValueError("cores: a list of core numbers like [0, 1] is expected")
+        if self.runtime == "litert" and self.provider != "cpu":
+            raise ValueError("provider: litert runs on the CPU only; leave provider out, or use onnxruntime")
         return self
 
     @property

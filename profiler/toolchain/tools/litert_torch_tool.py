@@ -1,0 +1,166 @@
+"""Runs in the toolchain litert-torch: a program of torch.export to a TFLite file, quantised if asked."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+warnings.simplefilter("ignore")
+
+import flatbuffers  # noqa: E402
+import litert_torch  # noqa: E402
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from ai_edge_litert import schema_py_generated as schema  # noqa: E402
+from ai_edge_litert.interpreter import Interpreter  # noqa: E402
+from ai_edge_quantizer import quantizer, recipe  # noqa: E402
+from ai_edge_quantizer.utils import qsv_utils  # noqa: E402
+
+_RECIPES = {"int8": recipe.static_wi8_ai8, "int8-dynamic": recipe.dynamic_wi8_afp32}
+_LOOKED_UP = {"EMBEDDING_LOOKUP": 1, "GATHER": 0}
+"""Operators that read some rows of a table, and which input that is."""
+
+_OPERATORS = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
+_DTYPES = {
+    schema.TensorType.FLOAT32: "float32",
+    schema.TensorType.INT8: "int8",
+    schema.TensorType.INT32: "int32",
+    schema.TensorType.INT64: "int64",
+    schema.TensorType.BOOL: "bool",
+}
+
+
+def check() -> dict[str, object]:
+    """Versions; proves that a module can be converted and quantised."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        program, target, log = (str(Path(folder) / name) for name in ("m.pt2", "m.tflite", "log"))
+        torch.export.save(torch.export.export(torch.nn.Linear(4, 3).eval(), (torch.ones(1, 4),)), program)
+        np.savez(Path(folder) / "inputs.npz", **{"0/x": np.ones((1, 4), np.float32)})  # type: ignore[arg-type]
+        convert(program, str(Path(folder) / "inputs.npz"), ["x"], ["y"], "int8", target, log)
+    packages = ("litert-torch", "litert-converter", "ai-edge-quantizer", "ai-edge-litert", "torch")
+    return {package: metadata.version(package) for package in packages}
+
+
+def convert(
+    program: str, representative: str, inputs: list[str], outputs: list[str], precision: str, target: str, log: str
+) -> dict[str, object]:
+    """Convert the saved program to a file at ``target`` whose tensors have the names given.
+
+    ``representative``: an .npz of ``NUMBER/NAME`` arrays to choose the ranges of int8 by. What the
+    converters print goes to ``log``, which is left only if they fail.
+    Returns ``inputs`` and ``outputs`` (name, dtype, shape), ``operators`` (name -> how many) and ``streamed_bytes``.
+    """
+    with _printing_to(log):
+        exported = torch.export.load(program)
+        graph = litert_torch.convert(exported.module(), *_example(exported))
+        model = graph.model_content()
+        if precision != "fp32":
+            model = _quantised(model, precision, _samples(representative, inputs))
+        content, facts = _named(bytes(model), inputs, outputs)
+    Path(target).write_bytes(content)
+    Path(log).unlink()
+    return facts
+
+
+def _example(exported: Any) -> tuple[Any]:
+    arguments, keywords = exported.example_inputs
+    assert not keywords, "programs are exported with positional arguments"
+    return (tuple(arguments),)
+
+
+def _quantised(model: bytes, precision: str, samples: list[dict[str, Any]]) -> bytes:
+    given = Interpreter(model_content=bytes(model)).get_signature_runner().get_input_details()
+    feeds = [{name: value.astype(given[name]["dtype"]) for name, value in sample.items()} for sample in samples]
+    tool = quantizer.Quantizer(bytes(model), _RECIPES[precision]())
+    if not tool.need_calibration:
+        return bytes(tool.quantize().quantized_model)
+    ranges: dict[str, Any] = {}  # of each tensor the widest; the tool's own average depends on the samples' order
+    for feed in feeds:
+        for name, seen in tool.calibrate({"serving_default": [feed]}).items():
+            ranges[name] = qsv_utils.min_max_update(ranges.get(name, {}), seen) if seen else ranges.get(name, {})
+    return bytes(tool.quantize(ranges).quantized_model)
+
+
+def _samples(path: str, names: list[str]) -> list[dict[str, Any]]:
+    with np.load(path, allow_pickle=False) as stored:
+        count = 1 + max(int(key.partition("/")[0]) for key in stored.files)
+        return [{f"args_{i}": stored[f"{number}/{name}"] for i, name in enumerate(names)} for number in range(count)]
+
+
+def _named(content: bytes, inputs: list[str], outputs: list[str]) -> tuple[bytes, dict[str, object]]:
+    """The file with our names for its inputs and outputs (it has ``args_0``, ``output_0``), and what is in it."""
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    for buffer in model.buffers:  # the quantiser puts large ones behind the flatbuffer
+        if buffer.offset > 1:
+            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
+    graph, signature = model.subgraphs[0], model.signatureDefs[0]
+    sides = []
+    for entries, prefix, names in ((signature.inputs, "args_", inputs), (signature.outputs, "output_", outputs)):
+        by_name = {entry.name.decode(): entry for entry in entries}
+        side = []
+        for i, name in enumerate(names):
+            entry = by_name.get(f"{prefix}{i}")
+            if entry is None:
+                raise ValueError(f"the converted graph has no {name}; forward does not use it")
+            entry.name = name.encode()
+            tensor = graph.tensors[entry.tensorIndex]
+            tensor.name = name.encode()
+            shape = [] if tensor.shape is None else [int(size) for size in tensor.shape]
+            side.append({"name": name, "dtype": _DTYPES[tensor.type], "shape": shape})
+        sides.append(side)
+    operators: dict[str, int] = {}
+    for operator in graph.operators:
+        name = _name_of(model, operator)
+        operators[name] = operators.get(name, 0) + 1
+    builder = flatbuffers.Builder(len(content))
+    builder.Finish(model.Pack(builder), b"TFL3")
+    facts = {"inputs": sides[0], "outputs": sides[1], "operators": operators, "streamed_bytes": _streamed_bytes(model)}
+    return bytes(builder.Output()), facts
+
+
+def _streamed_bytes(model: Any) -> int:
+    """Bytes of the constants that some operator reads in whole, and not only looks rows up in."""
+    graph = model.subgraphs[0]
+    read = {
+        graph.tensors[index].buffer
+        for operator in graph.operators
+        for position, index in enumerate(operator.inputs)
+        if index >= 0 and _LOOKED_UP.get(_name_of(model, operator)) != position
+    }
+    return sum(len(model.buffers[buffer].data) for buffer in read if model.buffers[buffer].data is not None)
+
+
+def _name_of(model: Any, operator: Any) -> str:
+    code = model.operatorCodes[operator.opcodeIndex]
+    if code.customCode:
+        return f"custom {code.customCode.decode()}"
+    name: str = _OPERATORS[max(code.builtinCode, code.deprecatedBuiltinCode)]
+    return name
+
+
+@contextmanager
+def _printing_to(path: str) -> Iterator[None]:
+    """The converters' native code prints too, so the descriptors themselves are turned."""
+    kept = os.dup(2)
+    with Path(path).open("wb", buffering=0) as stream:
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
+    try:
+        yield
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        raise
+    finally:
+        os.dup2(kept, 1)
+        os.dup2(kept, 2)
+        os.close(kept)
