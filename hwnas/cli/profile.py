@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -29,6 +29,14 @@ from hwnas.cli.options import (
     workload_of,
 )
 
+if TYPE_CHECKING:
+    from hwnas.families.base import Family
+    from hwnas.profiling import Sampling
+    from hwnas.space import SearchSpace
+    from hwnas.workload import Workload
+    from latency_luts import LatencyLut, WholeModel
+    from profiler.simulators.device import SimulatedDevice
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
@@ -40,10 +48,20 @@ def profile(
     space: SpaceOption,
     out: Annotated[Path, typer.Option("--out", help="The table; its journal of raw samples stands beside it.")],
     device: Annotated[str, typer.Option("--device", help="A device of devices.yaml.")] = "x86",
-    rounds: Annotated[int, typer.Option(min=2, help="Rounds over all operators and models.")] = 15,
+    half_width: Annotated[
+        float, typer.Option(min=0.001, max=0.5, help="Stop at 95 % intervals of at most this share to either side.")
+    ] = 0.02,
+    min_rounds: Annotated[int, typer.Option(min=2, help="Rounds before anything may stop.")] = 10,
+    rounds: Annotated[int, typer.Option(min=2, help="Rounds at most, each in a fresh process.")] = 40,
+    budget_minutes: Annotated[
+        float | None, typer.Option(min=0.1, help="Minutes of measuring at most, spent where they tell most.")
+    ] = None,
     samples: Annotated[int, typer.Option(min=1, help="Samples a visit.")] = 5,
     calibration: Annotated[int, typer.Option(min=0, help="Whole models to calibrate the sum on; 0 for none.")] = 10,
-    check: Annotated[int, typer.Option(min=0, help="Whole models held out to test the table on.")] = 10,
+    check: Annotated[
+        int | None,
+        typer.Option(min=0, help="Whole models held out to test the table on; else 10, on a simulated device 2."),
+    ] = None,
     memory_limit_mib: Annotated[int, typer.Option(min=64, help="Keep loaded graphs under this.")] = 8192,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be measured and leave.")] = False,
     seed: SeedOption = 0,
@@ -59,10 +77,14 @@ def profile(
     wait: WaitOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Build the latency table of a space on a device. Run it again to resume."""
+    """Build the latency table of a space on a device. Run it again to resume.
+
+    A simulated device's table is estimated, in seconds; what says how to measure has no meaning there.
+    """
     from hwnas.latency import operators_of
     from hwnas.profiling import Sampling, estimate_s, profile_space
     from profiler import load_devices
+    from profiler.simulators.device import SimulatedDevice
 
     loaded, kind = load(space, family)
     workload = workload_of(
@@ -75,9 +97,17 @@ def profile(
         cache=cache_tokens,
     )
     chosen = load_devices(devices).get(device)
+    if isinstance(chosen, SimulatedDevice):
+        few = Sampling(check=2 if check is None else check, seed=seed)
+        _estimate(loaded, kind, workload, chosen, out, few, dry_run, cache, json)
+        return
+    check = 10 if check is None else check
     sampling = Sampling(
         rounds=rounds,
         samples=samples,
+        min_rounds=min_rounds,
+        half_width=half_width,
+        budget_s=None if budget_minutes is None else 60 * budget_minutes,
         calibration=calibration,
         check=check,
         seed=seed,
@@ -87,7 +117,7 @@ def profile(
     seconds = estimate_s(loaded, kind, workload, sampling)
     say(
         f"{len(operators)} operators and {calibration + check} whole models of {loaded.name} on {chosen.name},"
-        f" {rounds} rounds: about {max(1, round(seconds / 60))} min"
+        f" {min(min_rounds, rounds)} to {rounds} rounds: about {max(1, round(seconds / 60))} min"
     )
     if dry_run:
         counts = {"operators": len(operators), "models": calibration + check, "rounds": rounds, "estimate_s": seconds}
@@ -110,3 +140,56 @@ def profile(
     elapsed_s = time.monotonic() - began
     document = summary(content) | {"table": str(out), "elapsed_s": elapsed_s}
     emit(document, json, f"{describe(content)}\n{out} ({elapsed_s:.0f} s)")
+
+
+def _estimate(
+    space: SearchSpace,
+    family: Family,
+    workload: Workload,
+    device: SimulatedDevice,
+    out: Path,
+    sampling: Sampling,
+    dry_run: bool,
+    cache: Path | None,
+    json: bool,
+) -> None:
+    """The table of a simulated device."""
+    from hwnas.estimating import estimate_space
+    from hwnas.latency import operators_of
+
+    operators = operators_of(space, family, workload)
+    say(
+        f"{len(operators)} operators and {sampling.check} whole models of {space.name}, estimated for {device.name}"
+        f" by {device.engine}: nothing is measured"
+    )
+    if dry_run:
+        counts = {"operators": len(operators), "models": sampling.check, "source": "estimated"}
+        emit(counts, json, "\n".join(map(str, operators)))
+        return
+    began = time.monotonic()
+    with progress_bar("exporting") as exporting, progress_bar("estimating") as estimating:
+        content = estimate_space(
+            space,
+            family,
+            workload,
+            device,
+            out,
+            sampling,
+            cache=cache_folder(cache),
+            exporting=exporting.update,
+            estimating=estimating.update,
+        )
+    elapsed_s = time.monotonic() - began
+    document = summary(content) | {"table": str(out), "elapsed_s": elapsed_s}
+    lines = [describe(content)]
+    if content.models:
+        off = max(abs(_sum_ms(content, model) / model.latency_ms - 1) for model in content.models)
+        document["sum_off_by"] = off
+        lines.append(
+            f"the sum of operators is off by at most {off:.2%} from {len(content.models)} whole models, estimated too"
+        )
+    emit(document, json, "\n".join([*lines, f"{out} ({elapsed_s:.0f} s)"]))
+
+
+def _sum_ms(table: LatencyLut, model: WholeModel) -> float:
+    return sum(count * table.latency_ms(operator) for operator, count in model.operators.items())
