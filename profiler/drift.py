@@ -167,7 +167,7 @@ class _Fit:
         if not jumped.any():
             return between, jumped
         middle, rounds = self._middles(self.log_ms - between, good & ~jumped)
-        residuals = np.abs(self.log_ms - candidates - middle[self.item])
+        residuals = np.abs(self.log_ms - candidates[:2] - middle[self.item])
         best = residuals.argmin(axis=0)
         told = (rounds[self.item] >= _OWN_ROUNDS) & (residuals.min(axis=0) <= BOUND)
         chosen = np.where(jumped & told, np.take_along_axis(candidates, best[None, :], axis=0)[0], between)
@@ -217,7 +217,7 @@ class _Fit:
     def _by_round(self) -> dict[int, dict[Workload, float]]:
         found: dict[int, dict[Workload, float]] = {}
         for workload, track in self.tracks.items():
-            rounds = np.array(sorted(ref.round for ref in self.references if ref.workload == workload))
+            rounds = np.array(sorted(r.round for r in self.references if r.workload == workload and r.latency_ms > 0))
             for number in np.unique(rounds):
                 found.setdefault(int(number), {})[workload] = math.exp(track.log_ratio[rounds == number].mean())
         return found

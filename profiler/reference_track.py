@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,12 +19,14 @@ happen to lie), however still the device is. Rounds that differ by no more are t
 JUMP = math.log(1.08)
 """Neighbouring references further apart than this (and than their noise allows) are a jump."""
 
-_LEVEL_QUANTILE = 0.1
+_FASTEST = 0.15
 _DRIFTS_PER_ROUND = (0.0, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16)
-_EVIDENCE = 2.0
+_EVIDENCE = 5.0
+_REWEIGHTED, _OUTLYING = 3, 2.0
 _NOISE_FLOOR, _NOISE_GUESS = 1e-4, 0.01
 _NOISE_MULTIPLE = 5.0
 _DIFFUSE = 1.0
+_END = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +34,9 @@ class ReferenceTrack:
     """The log of a reference's latency over its undisturbed level, shape (references,), ascending in ``time``.
 
     ``jumps[i]`` says that the device's speed jumped between reference i and i + 1. ``level_ms`` is
-    the undisturbed level: disturbance only ever adds time, so it is the fastest state that was kept
-    for a tenth of the run. ``drift_per_round`` is the standard deviation of the fitted random walk
+    the undisturbed level: disturbance only ever adds time, so it is that of the fastest
+    15 % of the run; ``level_spread`` is its standard deviation as a share, 0 where nothing is corrected by it.
+    ``drift_per_round`` is the standard deviation of the fitted random walk
     (0: the device stood still).
     """
 
@@ -40,6 +44,7 @@ class ReferenceTrack:
     log_ratio: Floats
     jumps: npt.NDArray[np.bool_]
     level_ms: float
+    level_spread: float
     drift_per_round: float
 
     def at(self, time: Floats) -> tuple[Floats, Floats, Floats]:
@@ -64,47 +69,84 @@ def reference_track(
     """The track of one reference workload; all arrays (references,), ascending in ``time``.
 
     ``rounds_length`` is a round's usual length in units of ``time``. The model is a random walk
-    (the device) plus an offset of each round's process plus noise (a local level model: Durbin and
-    Koopman 2012, "Time Series Analysis by State Space Methods", chapter 2), solved as the Gaussian process
-    it is. How fast the walk is comes from its likelihood; a faster one must be ``e**2`` times likelier than
-    a slower, from standing still on, so that the references' own noise is not handed on.
+    (the device; a level of its own for each state it jumps to) plus an offset of each round's process plus
+    noise: a local level model (Durbin and Koopman 2012, "Time Series Analysis by State Space Methods",
+    chapter 2), solved as the Gaussian process it is. How fast the walk is comes from its likelihood; it is
+    taken for still unless that is ``e**5`` times less likely, so that the references' own noise is not handed on.
     """
     observed = np.log(latency_ms)
     same_round = rounds[1:] == rounds[:-1]
     steps = np.diff(observed)
-    noise = _noise(steps[same_round])
+    noise = _noise(observed, same_round)
     allowed = np.sqrt(2) * _NOISE_MULTIPLE * np.where(same_round, noise, math.hypot(noise, PROCESS_SPREAD))
     jumps: npt.NDArray[np.bool_] = np.abs(steps) > np.maximum(JUMP, allowed)
-    same_process = (rounds[:, None] == rounds[None, :]).astype(np.float64)
-    walk, drift = _smoothed(observed, same_process, np.diff(time) / max(rounds_length, 1e-9), jumps, noise)
-    level = float(np.quantile(walk, _LEVEL_QUANTILE))
-    return ReferenceTrack(time, walk - level, jumps, math.exp(level), drift)
+    state = _states(observed, jumps)
+    walk, drift = _smoothed(observed, rounds, state, time / max(rounds_length, 1e-9), noise)
+    level, spread = _level(observed, walk, rounds, noise) if drift > 0 else (float(np.quantile(walk, _FASTEST)), 0.0)
+    return ReferenceTrack(time, walk - level, jumps, math.exp(level), spread, drift)
 
 
-def _noise(steps: Floats) -> float:
-    """Standard deviation of a single reference, from the steps within rounds."""
-    if len(steps) < 3:
-        return _NOISE_GUESS
-    return max(_NOISE_FLOOR, float(np.median(np.abs(steps))) / 0.6745 / math.sqrt(2))
+def _level(observed: Floats, walk: Floats, rounds: npt.NDArray[np.int64], noise: float) -> tuple[float, float]:
+    """The undisturbed level and its standard deviation.
+
+    It is the median of what was observed while the walk was at its fastest: the walk itself is
+    drawn towards the middle there.
+    """
+    fastest = walk <= np.quantile(walk, _FASTEST)
+    seen = len(np.unique(rounds[fastest]))
+    return float(np.median(observed[fastest])), math.hypot(PROCESS_SPREAD, noise) / math.sqrt(seen)
+
+
+def _states(observed: Floats, jumps: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """The state the device is in at every reference: after a jump a new one, or one it was in before."""
+    ends: list[float] = []
+    states = np.empty(len(observed), dtype=np.int64)
+    borders = [0, *(np.flatnonzero(jumps) + 1), len(observed)]
+    for start, stop in itertools.pairwise(borders):
+        first, last = np.median(observed[start:stop][:_END]), np.median(observed[start:stop][-_END:])
+        nearest = min(range(len(ends)), key=lambda i: abs(ends[i] - first), default=None)
+        if nearest is None or abs(ends[nearest] - first) > JUMP / 2:
+            nearest = len(ends)
+            ends.append(0.0)
+        ends[nearest] = float(last)
+        states[start:stop] = nearest
+    return states
+
+
+def _noise(observed: Floats, same_round: npt.NDArray[np.bool_]) -> float:
+    """Standard deviation of a single reference: from the bends within rounds, in which a steady drift is not."""
+    bends = np.diff(observed, 2)[same_round[1:] & same_round[:-1]] / math.sqrt(6)
+    steps = np.diff(observed)[same_round] / math.sqrt(2)
+    known = bends if len(bends) >= 3 else steps
+    return max(_NOISE_FLOOR, float(np.median(np.abs(known))) / 0.6745) if len(known) >= 3 else _NOISE_GUESS
 
 
 def _smoothed(
-    observed: Floats, same_process: Floats, gaps: Floats, jumps: npt.NDArray[np.bool_], noise: float
+    observed: Floats,
+    rounds: npt.NDArray[np.int64],
+    state: npt.NDArray[np.int64],
+    rounds_passed: Floats,
+    noise: float,
 ) -> tuple[Floats, float]:
-    """The walk behind ``observed`` and its drift per round: the slowest whose likelihood is near the best."""
-    middle = float(np.median(observed))
-    residual = observed - middle
-    still: tuple[float, Floats, float] | None = None
+    """The device behind ``observed``, and its drift per round: the likeliest, or none."""
+    centred = observed - np.median(observed)
+    passed = rounds_passed - rounds_passed[0]
+    level = _DIFFUSE * np.equal.outer(state, state)
+    process = PROCESS_SPREAD**2 * np.equal.outer(rounds, rounds)
+    fits: list[tuple[float, Floats, float]] = []
     for drift in _DRIFTS_PER_ROUND:
-        grown = np.concatenate([[_DIFFUSE], np.where(jumps, _DIFFUSE, drift**2 * gaps)]).cumsum()
-        walk = np.minimum.outer(grown, grown)
-        factor = np.linalg.cholesky(walk + PROCESS_SPREAD**2 * same_process + noise**2 * np.eye(len(observed)))
-        white = np.linalg.solve(factor, residual)
+        device = level + drift**2 * np.minimum.outer(passed, passed)
+        deviation = np.full(len(observed), noise)
+        for _ in range(_REWEIGHTED):
+            factor = np.linalg.cholesky(device + process + np.diag(deviation**2))
+            white = np.linalg.solve(factor, centred)
+            solved = np.linalg.solve(factor.T, white)
+            deviation = np.maximum(noise, np.abs(deviation**2 * solved) / _OUTLYING)
         likelihood = -0.5 * float(white @ white) - float(np.log(np.diag(factor)).sum())
-        if still is None or likelihood > still[0] + _EVIDENCE:
-            still = likelihood, middle + walk @ np.linalg.solve(factor.T, white), drift
-    assert still is not None
-    return still[1], still[2]
+        fits.append((likelihood, observed - centred + device @ solved, drift))
+    best = max(fits, key=lambda fit: fit[0])
+    _, walk, drift = best if best[0] > fits[0][0] + _EVIDENCE else fits[0]
+    return walk, drift
 
 
 def time_of(rounds: Sequence[int], positions: Sequence[int]) -> tuple[Floats, float]:
