@@ -5,6 +5,7 @@ HwnasError
 ├── WorkloadError      a workload that cannot be
 ├── DataError          data that is missing, empty or unusable
 ├── CheckpointError    a checkpoint that is damaged or for something else
+├── PredictorError     a whole-model predictor that cannot be fitted, read or used
 ├── SearchError        a search that cannot be run or continued
 │   └── InfeasibleError    no candidate meets the limits
 ├── DeployError        a bundle that cannot be built, read or trusted
@@ -30,6 +31,10 @@ class DataError(HwnasError):
 
 class CheckpointError(HwnasError):
     """A checkpoint that is damaged or belongs to something else."""
+
+
+class PredictorError(HwnasError):
+    """A whole-model predictor that cannot be fitted, read or used for what is asked."""
 
 
 class SearchError(HwnasError):

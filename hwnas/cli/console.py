@@ -42,7 +42,9 @@ def _missing_module(exc: ModuleNotFoundError) -> str | None:
         "onnxruntime": "onnx",
         "sentencepiece": "text",
         "sacrebleu": "text",
+        "sklearn": "predict",
         "onnxscript": "all",
+        "matplotlib": "report",
     }
     name = (exc.name or "").partition(".")[0]
     if name not in extras:
