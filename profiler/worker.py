@@ -44,7 +44,7 @@ Request = dict[str, Any]
 Arrays = dict[str, Any]
 Layout = dict[str, tuple[tuple[int, ...], Any]]
 ALIGNMENT = 64
-WARM_UP_CALLS = 5
+WARM_UP_CALLS = 300
 
 
 class WorkerError(Exception):
@@ -355,7 +355,7 @@ class LiteRtGraph:
     def encode(self, name: str, value: Any) -> Any:
         """What an input's memory holds for these numbers: converted, or quantised."""
         detail = self.inputs[name]
-        wanted, dtype, (scale, zero) = tuple(detail["shape"]), detail["dtype"], detail["quantization"]
+        wanted, dtype, (scale, zero) = sizes(detail), detail["dtype"], detail["quantization"]
         if tuple(value.shape) != wanted:
             raise WorkerError(f"{self.where}: input {name} has the fixed shape {wanted}, not {tuple(value.shape)}")
         if scale == 0:
@@ -366,14 +366,17 @@ class LiteRtGraph:
     def mover(self, name: str, origin: LiteRtGraph, output: str, where: str) -> Callable[[], object]:
         """What copies an output to an input; if they are quantised differently, by way of real numbers."""
         taken, given = lookup(origin.outputs, output, where), self.inputs[name]
-        if tuple(taken["shape"]) != tuple(given["shape"]):
-            raise WorkerError(
-                f"{where} has the fixed shape {tuple(given['shape'])}, but {output} is {tuple(taken['shape'])}"
-            )
+        if sizes(taken) != sizes(given):
+            raise WorkerError(f"{where} has the fixed shape {sizes(given)}, but {output} is {sizes(taken)}")
         if (taken["dtype"], taken["quantization"]) != (given["dtype"], given["quantization"]):
             return lambda: self.set(name, origin.get(output))
         target, taken_from = self.views[given["index"]], origin.views[taken["index"]]
         return lambda: np.copyto(target(), taken_from())
+
+
+def sizes(detail: Arrays) -> tuple[int, ...]:
+    """The shape of an interpreter's tensor."""
+    return tuple(int(size) for size in detail["shape"])
 
 
 def require_stages(stages: list[Request]) -> None:

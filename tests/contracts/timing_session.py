@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from contracts.graphs import linear
 
+from exporters import Artifact
 from profiler import Program, SessionError, TimingSession, check_parity
 
 
@@ -17,20 +18,24 @@ class TimingSessionContract:
     def session(self) -> TimingSession:
         raise NotImplementedError
 
+    def linear(self, path: Path, size: int = 8) -> Artifact:
+        """y = x W, (1, size), in the format the session runs."""
+        return linear(path, size)
+
     def test_outputs_are_the_references(self, session: TimingSession, tmp_path: Path) -> None:
-        artifact = linear(tmp_path / "a.onnx")
+        artifact = self.linear(tmp_path / "a.onnx")
         outputs = session.run(session.load(Program.single(artifact)))
         assert check_parity(artifact, outputs, "here").passed
 
     def test_samples_have_calls_and_both_clocks(self, session: TimingSession, tmp_path: Path) -> None:
-        handle = session.load(Program.single(linear(tmp_path / "a.onnx")))
+        handle = session.load(Program.single(self.linear(tmp_path / "a.onnx")))
         taken = session.time(handle, 20, 3)
         assert [sample.calls for sample in taken] == [20, 20, 20]
         assert all(sample.wall_ns > 0 and sample.cpu_ns > 0 for sample in taken)
         assert len(session.time(handle, 1)) == 1
 
     def test_programs_are_apart(self, session: TimingSession, tmp_path: Path) -> None:
-        one, two = linear(tmp_path / "1.onnx", 8), linear(tmp_path / "2.onnx", 16)
+        one, two = self.linear(tmp_path / "1.onnx", 8), self.linear(tmp_path / "2.onnx", 16)
         handles = [session.load(Program.single(artifact)) for artifact in (one, two, one)]
         assert len(set(handles)) == 3
         session.unload(handles[0])
@@ -38,7 +43,7 @@ class TimingSessionContract:
             assert session.run(handle)["y"].shape == (1, size)
 
     def test_what_is_unloaded_is_gone(self, session: TimingSession, tmp_path: Path) -> None:
-        handle = session.load(Program.single(linear(tmp_path / "a.onnx")))
+        handle = session.load(Program.single(self.linear(tmp_path / "a.onnx")))
         session.unload(handle)
         for use in (
             lambda: session.time(handle, 1),
@@ -47,10 +52,10 @@ class TimingSessionContract:
         ):
             with pytest.raises(SessionError, match=handle):
                 use()
-        session.load(Program.single(linear(tmp_path / "a.onnx")))
+        session.load(Program.single(self.linear(tmp_path / "a.onnx")))
 
     def test_an_unknown_input_is_refused(self, session: TimingSession, tmp_path: Path) -> None:
-        handle = session.load(Program.single(linear(tmp_path / "a.onnx")))
+        handle = session.load(Program.single(self.linear(tmp_path / "a.onnx")))
         with pytest.raises(SessionError, match="x"):
             session.run(handle, {"nonsense": np.zeros((1, 8), np.float32)})
         assert session.run(handle)["y"].shape == (1, 8)

@@ -1,0 +1,14 @@
+"""Toolchains for slow tests: installed where the user's are, once."""
+
+import pytest
+
+from profiler.errors import ToolchainError
+from profiler.toolchain import get_toolchain, install
+
+
+def need(name: str) -> None:
+    """Install the toolchain unless it is there, as ``hwnas toolchain install`` does; skip if that cannot be done."""
+    try:
+        install(get_toolchain(name))
+    except ToolchainError as exc:
+        pytest.skip(f"toolchain {name} cannot be installed here: {exc}")

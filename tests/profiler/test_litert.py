@@ -1,0 +1,148 @@
+"""The runtime litert in the worker, on TFLite files that were exported once."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("ai_edge_litert", reason="the runtime litert")
+
+from contracts.timing_session import TimingSessionContract
+
+from exporters import Artifact
+from profiler import LocalDevice, ParityError, Program, SessionError, Stage, TimingSession, check_parity, open_session
+from profiler.parity import reference_tensors
+from profiler.transports.local import LocalTransport
+from profiler.worker_session import WorkerSession
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "tflite"
+
+
+def golden(stem: str) -> Artifact:
+    return Artifact.load(GOLDEN / f"{stem}.tflite")
+
+
+@pytest.fixture(scope="module")
+def shared_session(tmp_path_factory: pytest.TempPathFactory):
+    device = LocalDevice(name="here", kind="local", runtime="litert")
+    session = open_session(device, tmp_path_factory.mktemp("cache"))
+    yield session
+    session.close()
+
+
+class TestLiteRt(TimingSessionContract):
+    @pytest.fixture
+    def session(self, shared_session: TimingSession) -> TimingSession:
+        return shared_session
+
+    def linear(self, path: Path, size: int = 8) -> Artifact:
+        stem = "linear" if size == 8 else f"linear-{size}"
+        for suffix in ("", ".json", ".npz"):
+            shutil.copy(GOLDEN / f"{stem}.tflite{suffix}", path.with_name(f"{stem}.tflite{suffix}"))
+        return Artifact.load(path.with_name(f"{stem}.tflite"))
+
+
+@pytest.mark.parametrize("stem", ["linear", "linear-int8", "feed", "feed-int8", "counting", "embedding-int8"])
+def test_outputs_are_pytorchs_however_often_it_was_timed(shared_session: TimingSession, stem: str) -> None:
+    handle = shared_session.load(Program.single(golden(stem)))
+    first = check_parity(golden(stem), shared_session.run(handle), "here")
+    shared_session.time(handle, 3, 2)
+    assert check_parity(golden(stem), shared_session.run(handle), "here") == first
+    assert first.snr_db > (30 if "int8" in stem else 100)
+
+
+def test_the_tolerance_of_int8_tells_right_from_wrong(shared_session: TimingSession) -> None:
+    artifact = golden("feed-int8")
+    handle = shared_session.load(Program.single(artifact))
+    inputs, _ = reference_tensors(artifact)
+    wrong = {"x": np.asarray(inputs["x"])[::-1].copy()}
+    with pytest.raises(ParityError, match=r"feed-int8\.tflite on here: outputs differ"):
+        check_parity(artifact, shared_session.run(handle, wrong), "here")
+
+
+def loop(repeat: int, first: str = "linear") -> Program:
+    return Program(
+        (
+            Stage("first", golden(first)),
+            Stage(
+                "step",
+                golden("counting"),
+                repeat=repeat,
+                feeds={"memory": "first.y"},
+                carry={"x": "y", "past": "next"},
+                initial={"x": (1, 8), "past": (2, 8)},
+                counter="step",
+            ),
+        )
+    )
+
+
+@pytest.mark.parametrize("repeat", [1, 2, 5])
+@pytest.mark.parametrize("first", ["linear", "linear-int8"])
+def test_a_loop_with_a_cache_of_fixed_length(shared_session: TimingSession, repeat: int, first: str) -> None:
+    handle = shared_session.load(loop(repeat, first))
+    inputs, outputs = reference_tensors(golden("linear"))
+    tolerance = golden(first).tolerance * repeat
+    for given, memory in ((None, outputs["y"]), ({"x": inputs["x"]}, outputs["y"]), (None, outputs["y"])):
+        shared_session.time(handle, 3, 2)  # whatever was run before does not matter
+        found = shared_session.run(handle, given)
+        totals = np.cumsum(np.arange(repeat, dtype=np.float32))
+        assert np.allclose(found["y"], totals[-1])
+        expected = np.tile(totals.sum() + repeat * memory, (2, 1))
+        assert np.abs(found["next"] - expected).max() <= tolerance
+    shared_session.unload(handle)
+
+
+def test_other_inputs_than_the_reference_ones_do_not_stay(shared_session: TimingSession) -> None:
+    handle = shared_session.load(loop(2))
+    inputs, _ = reference_tensors(golden("linear"))
+    before = shared_session.run(handle)
+    doubled = shared_session.run(handle, {"x": 2 * np.asarray(inputs["x"])})
+    assert not np.allclose(doubled["next"], before["next"])
+    assert np.array_equal(shared_session.run(handle)["next"], before["next"])
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        ({"carry": {"past": "next"}}, "past is carried, but has no initial shape"),
+        ({"carry": {"past": "nope"}, "initial": {"past": (2, 8)}, "repeat": 2}, "needs 'nope'; known: y, next"),
+        ({"carry": {"past": "next"}, "initial": {"past": (0, 8)}}, r"past has the fixed shape \(2, 8\), not \(0, 8\)"),
+        (
+            {"carry": {"past": "y"}, "initial": {"past": (2, 8)}, "repeat": 2},
+            r"fixed shape \(2, 8\), but y is \(1, 8\)",
+        ),
+        ({"feeds": {"x": "encoder.y"}}, "needs 'encoder'; known: step"),
+        ({"counter": "tick"}, "no input 'tick'; known: x, step, memory, past"),
+    ],
+)
+def test_bad_wiring_is_named(shared_session: TimingSession, stage: dict, message: str) -> None:
+    with pytest.raises(SessionError, match=message):
+        shared_session.load(Program((Stage("step", golden("counting"), **stage),)))
+
+
+def test_a_file_that_is_none(shared_session: TimingSession, tmp_path: Path) -> None:
+    artifact = TestLiteRt().linear(tmp_path / "a.tflite")
+    artifact.path.write_bytes(b"not a graph")
+    with pytest.raises(SessionError, match=r"here: load: ") as caught:
+        shared_session.load(Program.single(artifact))
+    assert "\n" not in str(caught.value)
+
+
+def test_without_the_runtime_the_extra_is_named(tmp_path: Path) -> None:
+    class Bare(LocalTransport):
+        """A device whose Python has only the standard library and numpy."""
+
+        def start(self, argv):
+            blocked = "import sys; sys.modules['ai_edge_litert'] = None; sys.argv = sys.argv[1:]; import runpy;"
+            script = f"{blocked} runpy.run_path(sys.argv[0], run_name='__main__')"
+            return super().start([argv[0], "-P", "-u", "-c", script, argv[-1], argv[-1]])
+
+    device = LocalDevice(name="here", kind="local", runtime="litert")
+    with pytest.raises(SessionError, match=r"litert needs ai-edge-litert .*pip install 'hwnas\[litert\]'"):
+        WorkerSession(Bare(), device)
+
+
+def test_the_target_names_the_version(shared_session: TimingSession) -> None:
+    assert shared_session.target.runtime.startswith("litert-2.")
