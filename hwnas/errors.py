@@ -9,6 +9,7 @@ HwnasError
 ├── SearchError        a search that cannot be run or continued
 │   └── InfeasibleError    no candidate meets the limits
 ├── DeployError        a bundle that cannot be built, read or trusted
+├── AcceleratorError   a question about accelerators that cannot be asked so
 └── MissingExtraError  an optional dependency is not installed; the message says how to
 """
 
@@ -47,6 +48,10 @@ class InfeasibleError(SearchError):
 
 class DeployError(HwnasError):
     """A bundle that cannot be built, read or trusted."""
+
+
+class AcceleratorError(HwnasError):
+    """A question about accelerators that cannot be asked so."""
 
 
 class MissingExtraError(HwnasError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import zipfile
 from collections.abc import Iterable
 from typing import Any
@@ -22,8 +23,9 @@ _PASSES = 8
 _TENSOR, _GRAPH = 4, 5  # onnx.AttributeProto.AttributeType
 
 
+@functools.lru_cache(maxsize=64)
 def load_graph(artifact: Artifact) -> Graph:
-    """See :func:`profiler.simulators.graph.read_graph`."""
+    """See :func:`profiler.simulators.graph.read_graph`; read once for all the engines that are asked about it."""
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
