@@ -53,7 +53,7 @@ class Parameters(BaseModel):
     keeps_activations: bool = Field(
         default=False, description="operands that fit the ifmap buffer never leave the chip"
     )
-    vector_lanes: int = Field(default=1, ge=1, strict=True)
+    vector_lanes: int = Field(default=1, ge=0, strict=True, description="none: the host must take the rest")
     energy: str | None = Field(default="horowitz2014-45nm/1", description="table of unit energies; none: no energy")
 
     @model_validator(mode="after")
@@ -174,7 +174,7 @@ class SystolicEngine:
     def _vector(self, node: Node) -> Primitive | None:
         """An operation a lane and cycle; values come through the ifmap buffer and go through the ofmap buffer."""
         operations = operations_of(node)
-        if operations is None:
+        if operations is None or not self.parameters.vector_lanes:
             return None
         given, word = self.parameters, self.parameters.word_bytes
         reads = [(tensor, bytes_of(tensor, elements, word)) for tensor, elements in read_elements(node)]

@@ -311,16 +311,18 @@ def _check_parameters(module):
     assert found.energy == "horowitz2014-45nm/1"
     assert found.buffers.ifmap_words == found.buffers.filter_words == 512 * 1024
     assert (found.buffers.ofmap_words, found.buffers.accumulates) == (512 * 1024 / 4, False)
-    assert module.Parameters(**least, vector_lanes=1) == found
+    bare = module.SystolicEngine(module.Parameters(**least, vector_lanes=0))
+    assert bare.primitive(node("Relu", [tensor(1)], tensor(1))) is None
     whole = module.Parameters(**least, double_buffered=False, precision="int4").buffers
     assert (whole.ifmap_words, whole.ofmap_words) == (2 * 1024 * 1024, 1024 * 256)
     half = module.Parameters(**least, dram_bytes_per_s=0.5, ifmap_kib=0.5, filter_kib=0.5, ofmap_kib=0.5)
     assert half.dram_bytes_per_cycle == 1
     assert module.Parameters(**least | {"rows": 100, "cols": 20}).area_mm2 == pytest.approx(0.838 + 3 * 3.89)
     for wrong, message in (
-        *(({name: 0}, name) for name in ("rows", "cols", "clock_hz", "dram_bytes_per_s", "vector_lanes")),
+        *(({name: 0}, name) for name in ("rows", "cols", "clock_hz", "dram_bytes_per_s")),
         *(({f"{name}_kib": 0}, f"{name}_kib") for name in ("ifmap", "filter", "ofmap")),
         ({"dram_bytes_per_s": 0.49}, "0.98 bytes a cycle, less than a word"),
+        ({"vector_lanes": -1}, "vector_lanes"),
         ({"dataflow": "rs"}, "dataflow"),
         ({"precision": "int2"}, "precision"),
         ({"filter_kib": 15 / 1024, "rows": 4, "cols": 2}, "the filter buffer holds 7 words, less than a tile of 8"),
