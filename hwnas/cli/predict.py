@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hwnas.cli.console import emit, guarded, say, table, with_interval
+from hwnas.cli.console import emit, guarded, table, with_interval
 from hwnas.cli.options import (
     BatchOption,
     BeamOption,
@@ -70,8 +70,6 @@ def predict(
     model = TableLatency(loaded, kind, table_file, workload=workload)
     note_losses(table_file)
     level = 0.95 if confidence is None and model.bounded else confidence
-    if level is None:
-        say("note: this table cannot say how far its predictions are off (--confidence 0.95 tells why)")
     energy = model.metric("energy_mj") if "energy_mj" in model.metrics else None
     documents: list[dict[str, object]] = []
     for path in candidates:
