@@ -44,7 +44,7 @@ Request = dict[str, Any]
 Arrays = dict[str, Any]
 Layout = dict[str, tuple[tuple[int, ...], Any]]
 ALIGNMENT = 64
-WARM_UP_CALLS = 300
+WARM_UP_CALLS = 5
 
 
 class WorkerError(Exception):
