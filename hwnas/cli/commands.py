@@ -1,4 +1,4 @@
-"""The command line: ``hwnas devices | space | data | train | profile | lut | predict | search | export | run | demo``.
+"""The command line: ``hwnas devices | space | data | train | profile | lut | predict | explain | search | export | run | demo``.
 
 Results go to stdout (``--json`` for machines), progress and log to stderr. Exit codes: 0 done,
 1 our error in one line (``--debug`` for the traceback), 2 usage, 130 interrupted.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typer
 
-from hwnas.cli import data, demo, devices, export, lut, predict, profile, run, search, space, toolchain, train
+from hwnas.cli import data, demo, devices, explain, export, lut, predict, profile, run, search, space, toolchain, train
 from hwnas.cli.console import guarded, set_debug
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.add_typer(toolchain.app, name="toolchain")
 train.register(app)
 profile.register(app)
 predict.register(app)
+explain.register(app)
 search.register(app)
 export.register(app)
 run.register(app)

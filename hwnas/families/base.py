@@ -66,7 +66,11 @@ class Vocabularies:
 
 
 class Family(Protocol):
-    """A kind of Transformer. Nothing here imports torch until a module or model is asked for."""
+    """A kind of Transformer. Nothing here imports torch until a module or model is asked for.
+
+    It may have ``scopes``, a mapping from the names of modules of its stand-alone model to kinds of
+    operators, by which a runtime's profile is put beside a table (:mod:`hwnas.scopes`).
+    """
 
     def space(self, document: Mapping[str, Any]) -> SearchSpace:
         """The search space a YAML document describes; raises :class:`hwnas.errors.SpaceError`."""

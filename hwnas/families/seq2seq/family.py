@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hwnas.errors import SpaceError
 from hwnas.families.base import Convention, Count, ModelGraphs, Term, Vocabularies
@@ -23,7 +23,23 @@ if TYPE_CHECKING:
 
 
 class Seq2Seq:
-    """HAT's encoder-decoder Transformer (Wang et al., ACL 2020); implements :class:`Family`."""
+    """HAT's encoder-decoder Transformer (Wang et al., ACL 2020); implements :class:`Family`.
+
+    ``scopes``: the modules of :class:`hwnas.families.seq2seq.model.SubTransformer`, and the kind
+    of operator that each (or each of a list) is; nodes of exported graphs are named after them.
+    """
+
+    scopes: ClassVar[Mapping[str, str]] = {
+        "source_embedding": "source_embedding",
+        "encoder_attention": "encoder_self_attention",
+        "encoder_ffn": "encoder_ffn",
+        "cross_projection": "cross_projection",
+        "target_embedding": "target_embedding",
+        "self_attention": "decoder_self_attention",
+        "cross_attention": "decoder_cross_attention",
+        "decoder_ffn": "decoder_ffn",
+        "output": "output_projection",
+    }
 
     def space(self, document: Mapping[str, Any]) -> SearchSpace:
         """See :func:`hwnas.families.seq2seq.space.parse_space`."""
