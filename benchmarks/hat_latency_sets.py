@@ -74,8 +74,8 @@ def compare(sets: list[LatencySet], splits: int, seed: int) -> list[Line]:
         corrected = replace(request, drift_corrected=True)
         lines.append(line("  drift-corrected", corrected, sets))
         lines.append(line("  the same, order permuted", corrected, shuffled))
-        lines.append(line("  without outliers", replace(request, quarantine=True), sets))
         lines += [line(LABELS[model], replace(request, model=model), sets) for model in ("gp", "gbdt", "flops")]
+    lines.append(line("  without outliers", replace(few, quarantine=True), sets))
     lines.append(line(LABELS["mlp"], replace(all_rows, model="mlp"), sets))
     lines.append(line(LABELS["mlp"], replace(few, model="mlp", splits=min(splits, FEW_MLP_SPLITS)), sets))
     return sorted(lines, key=lambda one: one.rows == "80 %")

@@ -18,11 +18,12 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
 from hwnas.families import get_family
+from hwnas.families.seq2seq.features import FeaturesOfGenes
 from hwnas.latency import TableLatency, operators_of
-from hwnas.space import Genes, SearchSpace
+from hwnas.predictors.mlp import FEATURE_NORM
+from hwnas.space import SearchSpace
 from hwnas.spaces import load_space
 from latency_luts import DISPATCH, LatencyLut, OperatorRow, OperatorSpec, Subject
 from profiler.target import Target
@@ -45,37 +46,6 @@ def synthetic_latency(space: SearchSpace) -> TableLatency:
 def synthetic_ms(operator: OperatorSpec) -> float:
     """Grows with the operator's sizes."""
     return 0.005 + 1e-6 * sum(value for _, value in operator.sizes)
-
-
-class HatFeatures:
-    """HAT's ten features of genes: widths, depths, and means over the active layers."""
-
-    def __init__(self, space: SearchSpace) -> None:
-        self._values = [np.array(choice.values, dtype=np.float32) for choice in space.choices]
-        depth = space.index["decoder_layers"]
-        self._columns = [space.index[name] for name in ("encoder_embed", "encoder_layers")]
-        self._decoder = [space.index["decoder_embed"], depth]
-        self._layers: list[list[int]] = [
-            [p for p, choice in enumerate(space.choices) if choice.name.split(".")[0] == name]
-            for name in ("encoder_ffn", "encoder_heads", "decoder_ffn", "decoder_self_heads",
-                         "decoder_cross_heads", "decoder_attended")
-        ]  # fmt: skip
-
-    def __call__(self, genes: Genes) -> npt.NDArray[np.float32]:
-        """Shape (candidates, 10), float32, divided as HAT does."""
-        values = np.stack([v[genes[:, p]] for p, v in enumerate(self._values)], axis=1)
-        depth = values[:, self._decoder[1]]
-        means = []
-        for positions in self._layers:
-            layers = values[:, positions]
-            if len(means) >= 2:  # of the decoder: only active layers count
-                active = np.arange(1, len(positions) + 1) <= depth[:, None]
-                means.append((layers * active).sum(axis=1) / depth)
-            else:
-                means.append(layers.mean(axis=1))
-        first, second = values[:, self._columns], values[:, self._decoder]
-        ten = np.column_stack([first, *means[:2], second, *means[2:]])
-        return ten / np.array([640, 6, 2048, 6, 640, 6, 2048, 6, 6, 2], dtype=np.float32)
 
 
 def best_s(work: Callable[[], object], repeats: int = REPEATS) -> float:
@@ -103,7 +73,7 @@ def measure(candidates: int, threads: int) -> dict[str, float]:
     for inputs, outputs in itertools.pairwise(widths):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
     predictor = nn.Sequential(*layers, nn.Linear(400, 1)).eval()
-    features = HatFeatures(space)(genes)
+    features = (FeaturesOfGenes(space)(genes) / FEATURE_NORM).astype(np.float32)
 
     def one_by_one() -> None:
         # as HAT's evolution calls it: a fresh tensor and a forward pass per candidate, gradients recorded

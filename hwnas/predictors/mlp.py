@@ -29,7 +29,7 @@ STEPS, BATCH, LEARNING_RATE = 5000, 128, 1e-5
 
 @dataclass(frozen=True, slots=True)
 class HatMlp:
-    """10-400-400-400-400-1 with ReLU, 485,601 weights (Wang et al. 2020; latency_predictor.py).
+    """10-400-400-400-400-1 with ReLU, 486,001 weights (Wang et al. 2020; latency_predictor.py).
 
     ``layers`` are (weight (out, in), bias (out,)) in float32; latencies were divided by ``latency_norm_ms``.
     """
@@ -38,7 +38,7 @@ class HatMlp:
     latency_norm_ms: float
 
     @classmethod
-    def fit(cls, features: Array, latency_ms: Array, *, workload: Workload, seed: int, steps: int = STEPS) -> Self:
+    def fit(cls, features: Array, latency_ms: Array, *, workload: Workload, seed: int) -> Self:
         """Adam (learning rate 1e-5), 5,000 steps of 128 rows drawn anew, mean squared error, no early stop.
 
         With fewer rows than 128 every step takes them all. The workload does not matter.
@@ -51,7 +51,7 @@ class HatMlp:
         generator = torch.Generator().manual_seed(seed)
         network = Network(generator)
         with torch.no_grad():
-            for _ in range(steps):
+            for _ in range(STEPS):
                 rows = torch.randperm(len(inputs), generator=generator)[:BATCH]
                 network.step(inputs[rows], targets[rows])
         return cls(tuple((w.numpy().copy(), b.numpy().copy()) for w, b in network.layers), norm)

@@ -15,6 +15,7 @@ _TUKEY = 4.685
 """Tukey's biweight with 95 % of least squares' efficiency on Gaussian noise (Holland & Welsch 1977)."""
 _START = 5
 _PASSES = 40
+_SETTLED = 1e-6
 
 
 def fit_entries(parts: Array, latency_ms: Array) -> Array:
@@ -36,7 +37,7 @@ def fit_entries(parts: Array, latency_ms: Array) -> Array:
             weights = scale / np.maximum(2 * error, scale)
             continue
         weights = np.clip(1 - (error / (_TUKEY * scale)) ** 2, 0, None) ** 2
-        if np.allclose(before, entries, rtol=1e-7, atol=0):
+        if np.abs(entries - before).max() <= _SETTLED * entries.max():
             break
     return entries
 
@@ -82,8 +83,9 @@ def fit_lowest_state(parts: Array, latency_ms: Array, known: State | None = None
     the lowest one in which enough rows (8 %, at least 5) agree, and under which hardly any (2 %)
     lie. As with least trimmed squares (Rousseeuw & Van Driessen 1999) several starts are improved by
     concentration steps (fit the rows that lie near, take the rows that lie near the fit, ...): the bulk of all
-    rows, the lowest dense cluster in proportion to each single part, and ``known``. Of those that
-    settle on a credible state the one with most members counts.
+    rows, the lowest dense cluster in proportion to each single part, and ``known``; where enough rows lie
+    under what they come to, these are a start too. Of those that settle on a credible state the one
+    with most members counts.
     """
     rows = len(latency_ms)
     needed = max(5, round(0.08 * rows))
@@ -91,12 +93,19 @@ def fit_lowest_state(parts: Array, latency_ms: Array, known: State | None = None
     if known is not None:
         starts.append(known.entries)
     best: tuple[bool, int] | None = None
+    fits: dict[bytes, Array] = {}
     for start in starts:
-        state, log_ratio = _concentrate(parts, latency_ms, start, needed)
-        below = int((log_ratio < -FAR).sum())
-        rank = (state.members >= needed and below <= max(1, 0.02 * rows), state.members)
-        if best is None or rank > best:
-            best, found = rank, state
+        entries, reach, left = start, 2 * FAR, rows  # a start has not the right proportions yet
+        while True:
+            state, log_ratio = _concentrate(parts, latency_ms, entries, reach, needed, fits)
+            below = log_ratio < -FAR
+            under = int(below.sum())
+            rank = (state.members >= needed and under <= max(1, 0.02 * rows), state.members)
+            if best is None or rank > best:
+                best, found = rank, state
+            if not needed <= under < left:
+                break
+            entries, reach, left = fit_entries(parts[below], latency_ms[below]), FAR, under
     return found
 
 
@@ -116,15 +125,23 @@ def _proportional(parts: Array, latency_ms: Array, needed: int) -> list[Array]:
     return starts
 
 
-def _concentrate(parts: Array, latency_ms: Array, entries: Array, needed: int) -> tuple[State, Array]:
-    """Concentration steps until the members stay the same; the state, and the log ratio of every row to it."""
-    members, reach = np.zeros(len(parts), dtype=np.bool_), 2 * FAR  # a start has not the right proportions yet
+def _concentrate(
+    parts: Array, latency_ms: Array, entries: Array, reach: float, needed: int, fits: dict[bytes, Array]
+) -> tuple[State, Array]:
+    """Concentration steps until the members stay the same; the state, and the log ratio of every row to it.
+
+    ``fits`` are those made before, by members: most starts end on the same.
+    """
+    members = np.zeros(len(parts), dtype=np.bool_)
     for _ in range(_PASSES):
         near = np.abs(_log_ratio(entries, parts, latency_ms)) < reach
         if near.sum() < needed or (near == members).all():
             break
         members, reach = near, FAR
-        entries = fit_entries(parts[members], latency_ms[members])
+        key = members.tobytes()
+        if key not in fits:
+            fits[key] = fit_entries(parts[members], latency_ms[members])
+        entries = fits[key]
     log_ratio = _log_ratio(entries, parts, latency_ms)
     own = log_ratio[np.abs(log_ratio) < FAR]
     spread = 1.4826 * float(np.median(np.abs(own - np.median(own)))) if len(own) else FAR
