@@ -150,9 +150,9 @@ class TableLatency:
         return self.uncertainty.upper_ms(self._counts(genes), confidence)
 
     def interval_of(self, candidate: Candidate, confidence: float = 0.95) -> tuple[float, float]:
-        """What a fresh measurement of one candidate lies between, so often."""
+        """What a fresh measurement of one candidate lies between, so often; nine digits that any process agrees on."""
         low, high = self.interval_ms(self.space.encode(candidate)[None], confidence)[0]
-        return float(low), float(high)
+        return float(f"{low:.9g}"), float(f"{high:.9g}")
 
     def least_upper_ms(self, confidence: float) -> float | None:
         """What :meth:`upper_ms` of no candidate is below; ``None`` if terms are too entangled to tell."""

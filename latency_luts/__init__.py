@@ -6,12 +6,13 @@ from latency_luts.operator import OperatorSpec
 from latency_luts.report import CheckReport, check_report
 from latency_luts.rows import DISPATCH, OperatorRow, WholeModel
 from latency_luts.table import LatencyLut, Subject
-from latency_luts.uncertainty import Uncertainty
+from latency_luts.uncertainty import Coverage, Uncertainty
 
 __all__ = [
     "DISPATCH",
     "Calibration",
     "CheckReport",
+    "Coverage",
     "LatencyLut",
     "LutError",
     "LutFormatError",

@@ -19,7 +19,7 @@ check models held 95.8 % of the others, at a half-width of 4.3 %.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,20 @@ LEAST_FREEDOM = 5
 """Degrees of freedom; with fewer, intervals of the same device differ by a factor of two and more."""
 _TWO_SIDED_95 = 1.959964
 """Half-widths of a row's 95 % interval per standard deviation, for a normal error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How many of ``models`` lay in their interval of a ``confidence``; ``half_width`` is a share of the latency."""
+
+    models: int
+    inside: int
+    confidence: float
+    half_width: float
+
+    def as_dict(self) -> dict[str, object]:
+        """JSON-able, with the ``share`` inside."""
+        return {**asdict(self), "share": self.inside / self.models}
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +159,16 @@ class Uncertainty:
         """What a fresh measurement stays below, so often (one-sided); shape (models,)."""
         upper: Array = self.sums.predict(counts) * np.exp(self.quantile(confidence) * self.relative_sd(counts))
         return upper
+
+    def coverage(self, models: Sequence[WholeModel], confidence: float = 0.95) -> Coverage:
+        """How often the intervals hold ``models``, which should not be those they were made from."""
+        if not models:
+            raise LutError("there is no whole model to check intervals against; profile with check models")
+        interval = self.interval_ms(self.sums.counts(models), confidence)
+        truth = np.array([model.latency_ms for model in models])
+        inside = int(np.sum((interval[:, 0] <= truth) & (truth <= interval[:, 1])))
+        half_width = float(np.mean((interval[:, 1] - interval[:, 0]) / 2 / truth))
+        return Coverage(len(models), inside, confidence, half_width)
 
     def quantile(self, confidence: float) -> float:
         """Student's, one-sided; raises :class:`LutError` for a confidence that is none."""
