@@ -1,4 +1,7 @@
-"""The command line: ``hwnas devices | space | data | train | profile | lut | predict | explain | search | export | run | demo``.
+"""The command line: everything under ``hwnas``.
+
+``hwnas devices | space | data | train | profile | lut | predict | explain | predictor | search | export | run
+| demo | toolchain``.
 
 Results go to stdout (``--json`` for machines), progress and log to stderr. Exit codes: 0 done,
 1 our error in one line (``--debug`` for the traceback), 2 usage, 130 interrupted.
@@ -8,7 +11,23 @@ from __future__ import annotations
 
 import typer
 
-from hwnas.cli import data, demo, devices, explain, export, lut, predict, profile, run, search, space, toolchain, train
+from hwnas.cli import (
+    accelerator,
+    data,
+    demo,
+    devices,
+    explain,
+    export,
+    lut,
+    predict,
+    predictor,
+    profile,
+    run,
+    search,
+    space,
+    toolchain,
+    train,
+)
 from hwnas.cli.console import guarded, set_debug
 
 app = typer.Typer(
@@ -24,7 +43,9 @@ app.add_typer(devices.app, name="devices")
 app.add_typer(space.app, name="space")
 app.add_typer(data.app, name="data")
 app.add_typer(lut.app, name="lut")
+app.add_typer(predictor.app, name="predictor")
 app.add_typer(toolchain.app, name="toolchain")
+app.add_typer(accelerator.app, name="accelerator")
 train.register(app)
 profile.register(app)
 predict.register(app)
