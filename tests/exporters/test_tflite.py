@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch", reason="exporting is what torch is for")
 interpreter = pytest.importorskip("ai_edge_litert.interpreter", reason="runs what was exported")
 
 from contracts.exporter import ExporterContract, feed, step  # noqa: E402
+from contracts.toolchains import need  # noqa: E402
 from torch import nn  # noqa: E402
 
 from exporters import Artifact, ExportError, GraphInputs, cached_path, export_cached  # noqa: E402
@@ -17,19 +18,13 @@ from exporters.onnx import OnnxExporter  # noqa: E402
 from exporters.tflite import TfliteExporter  # noqa: E402
 from profiler import LocalDevice, Program, check_parity, open_session  # noqa: E402
 from profiler.exporting import ToolchainConverter, open_exporter  # noqa: E402
-from profiler.toolchain import get_toolchain, state  # noqa: E402
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        state(get_toolchain("litert-torch")) != "installed",
-        reason="toolchain litert-torch is not installed (2 GB; hwnas toolchain install litert-torch)",
-    ),
-]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[TfliteExporter]:
+    need("litert-torch")
     with open_exporter("litert") as exporter:
         assert isinstance(exporter, TfliteExporter)
         yield exporter
@@ -88,6 +83,8 @@ def test_the_same_key_of_another_format_is_another_file(shared: TfliteExporter, 
 
 
 def test_what_the_converter_cannot_do_is_one_line_and_its_log_is_kept(tmp_path: Path) -> None:
+    need("litert-torch")
+
     class Sorts(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.linalg.svd(x)[1]
