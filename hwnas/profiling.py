@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -56,6 +57,9 @@ def quietly(done: int, total: int, note: str) -> None:
     """Progress that is shown to nobody."""
 
 
+_ROUND_S, _LOAD_S = 0.5, 0.01
+"""Guesses: what a round takes beside its visits, and loading an operator."""
+
 _DRAWS = 64
 """Random candidates among which the next calibration model is chosen."""
 
@@ -70,10 +74,18 @@ class ModelChoice:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How much is measured. Defaults give the shipped tables; each is recorded in the journal."""
+    """How much is measured. Defaults give the shipped tables; each is recorded in the journal.
 
-    rounds: int = 15
+    After ``min_rounds`` an item is done when the 95 % interval of its latency is at most
+    ``half_width`` of it to either side (None: every item has all ``rounds``), and after ``rounds``
+    in any case; with ``budget_s`` the whole takes no longer than that many seconds.
+    """
+
+    rounds: int = 40
     samples: int = 5
+    min_rounds: int = 10
+    half_width: float | None = 0.02
+    budget_s: float | None = None
     min_sample_ms: float = 2.0
     calibration: int = 10
     check: int = 10
@@ -146,12 +158,13 @@ def build_plan(
     models = choose_models(space, sampling)
     code = code_fingerprint(family)
     total = len(operators) + 1 + len(models)
+    uses = expected_uses(space, family, workload)
     items: list[PlanItem] = []
     for operator in (DISPATCH, *operators):
         progress(len(items), total, operator.kind)
         build = _dispatch if operator == DISPATCH else partial(family.module, operator)
         artifact = export_cached(f"{code}/{operator}", build, cache, exporter)
-        items.append(PlanItem(str(operator), "operator", Program.single(artifact), {}))
+        items.append(PlanItem(str(operator), "operator", Program.single(artifact), {}, uses.get(operator, 1.0)))
     for model in models:
         progress(len(items), total, f"model {model.candidate.key}")
         items.append(model_item(space, family, workload, model, exporter, cache, code))
@@ -162,8 +175,21 @@ def build_plan(
         samples=sampling.samples,
         min_sample_ms=sampling.min_sample_ms,
         seed=sampling.seed,
+        min_rounds=sampling.min_rounds,
+        half_width=sampling.half_width,
+        budget_s=sampling.budget_s,
         memory_limit_bytes=sampling.memory_limit_mib * 2**20,
     )
+
+
+def expected_uses(space: SearchSpace, family: Family, workload: Workload) -> dict[OperatorSpec, float]:
+    """How often a random candidate pays each operator, every choice uniform and apart from the others."""
+    values = {choice.name: len(choice.values) for choice in space.choices}
+    uses: dict[OperatorSpec, float] = {}
+    for term in family.terms(space, workload):
+        paid = term.count / math.prod(values[name] for name in term.when)
+        uses[term.operator] = uses.get(term.operator, 0.0) + paid
+    return uses
 
 
 def model_item(
@@ -381,7 +407,9 @@ def estimate_s(space: SearchSpace, family: Family, workload: Workload, sampling:
     ]
     export_s = sum(0.2 + family.count(space, m.candidate, workload, "full").params / 50e6 for m in models)
     whole_s = sum(sampling.samples * max(sampling.min_sample_ms / 1000, seconds) for seconds in sentence_s)
-    return 0.05 * operators + export_s + sampling.rounds * (operators * visit_s * 1.2 + whole_s)
+    rounds = sampling.rounds if sampling.half_width is None else min(sampling.rounds, 1.3 * sampling.min_rounds)
+    seconds = rounds * (_ROUND_S + operators * (visit_s * 1.5 + _LOAD_S) + whole_s)
+    return 0.05 * operators + export_s + min(seconds, sampling.budget_s or seconds)
 
 
 def journal_of(table: Path) -> Path:

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from profiler.measurement import Measurement
     from profiler.target import Clock
 
-REFERENCE_EVERY_MS = 500.0
-"""Reference workloads stand no further apart than this (or than one visit, if that is longer)."""
+REFERENCE_EVERY_MS = (500.0, 5000.0)
+"""Reference workloads stand so far apart: in short rounds, and at most (or one visit, if that is longer)."""
 
-_LEAST_REFERENCES = 3
+_LEAST_REFERENCES, _REFERENCES = 3, 8
 _EXTRA_ROUNDS = 0.5
 
 Key = tuple[str, str]
@@ -94,7 +94,8 @@ def round_order(seed: int, number: int, visits: int) -> list[int]:
 def round_steps(order: Sequence[Key], visit_ms: Mapping[Key, float]) -> list[Step]:
     """A round: its visits in this order, with reference workloads at its start and end and in between."""
     targets = sorted({target for target, _ in order})
-    apart_ms = min(REFERENCE_EVERY_MS, sum(visit_ms[key] for key in order) / (_LEAST_REFERENCES - 1))
+    round_ms, (least_ms, most_ms) = sum(visit_ms[key] for key in order), REFERENCE_EVERY_MS
+    apart_ms = min(max(least_ms, round_ms / _REFERENCES), most_ms, round_ms / (_LEAST_REFERENCES - 1))
     steps: list[Step] = []
 
     def references() -> None:

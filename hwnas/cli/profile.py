@@ -82,8 +82,9 @@ def profile(
     A simulated device's table is estimated, in seconds; what says how to measure has no meaning there.
     """
     from hwnas.latency import operators_of
-    from hwnas.profiling import Sampling, estimate_s, profile_space
-    from profiler import load_devices
+    from hwnas.profiling import Sampling, estimate_s, journal_of, profile_space
+    from profiler import load_devices, read_journal
+    from profiler.outcome import Outcome
     from profiler.simulators.device import SimulatedDevice
 
     loaded, kind = load(space, family)
@@ -138,8 +139,12 @@ def profile(
             waiting=say if wait else None,
         )
     elapsed_s = time.monotonic() - began
-    document = summary(content) | {"table": str(out), "elapsed_s": elapsed_s}
-    emit(document, json, f"{describe(content)}\n{out} ({elapsed_s:.0f} s)")
+    journal = read_journal(journal_of(out))
+    outcome = Outcome.of(journal, content.target)
+    document = summary(content) | {"outcome": outcome.as_dict(), "table": str(out), "elapsed_s": elapsed_s}
+    emit(document, json, f"{describe(content)}\n{outcome}\n{out} ({elapsed_s:.0f} s)")
+    if not journal.complete:
+        raise SystemExit(3)
 
 
 def _estimate(

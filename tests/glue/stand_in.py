@@ -11,7 +11,7 @@ from tests.contracts import graphs
 class StandInExporter:
     """Writes a small graph for anything, and remembers for what."""
 
-    producer = "stand-in"
+    format, producer = "onnx", "stand-in"
 
     def __init__(self) -> None:
         self.exported: list[str] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from latency_luts import DISPATCH
 from profiler import Program
 from tests.contracts import graphs
 from tests.glue.stand_in import StandInExporter
-from tests.latency.tiny import TINY
+from tests.latency.tiny import TINY, TinyFamily
 from tests.training.toy import FAMILY, SPACE
 
 
@@ -204,13 +205,36 @@ def test_a_family_made_of_the_shipped_ones_changes_with_them(tmp_path: Path, mon
 
 def test_the_estimate_grows_with_what_is_asked() -> None:
     def seconds(**changes: int) -> float:
-        return profiling.estimate_s(SPACE, FAMILY, SPACE.workload, Sampling(**changes))  # type: ignore[arg-type]
+        sampling = Sampling(half_width=None, **{"rounds": 15, **changes})  # type: ignore[arg-type]
+        return profiling.estimate_s(SPACE, FAMILY, SPACE.workload, sampling)
 
     assert 0 < seconds(rounds=5) < seconds(rounds=10) < seconds(rounds=10, samples=10)
     assert seconds(check=5) < seconds(check=40)
     operators = len(operators_of(SPACE, FAMILY, SPACE.workload))
     least_s = operators * 15 * 5 * 2e-3  # what the samples of the operators alone take
-    assert least_s < seconds(calibration=0, check=0) < 3 * least_s
+    assert least_s < seconds(calibration=0, check=0) < 5 * least_s
+    adaptive = profiling.estimate_s(SPACE, FAMILY, SPACE.workload, Sampling())
+    assert seconds(rounds=10) < adaptive < seconds(rounds=20)
+    budget = profiling.estimate_s(SPACE, FAMILY, SPACE.workload, Sampling(budget_s=1.0))
+    assert 1.0 < budget < adaptive
+
+
+def test_an_operator_is_as_important_as_often_as_it_is_paid() -> None:
+    """Against the mean over every candidate of a space, where each value of a choice is equally likely."""
+    uses = profiling.expected_uses(TINY, TinyFamily(), TINY.workload)
+    terms = TinyFamily().terms(TINY, TINY.workload)
+    every = list(itertools.product(*(range(len(choice.values)) for choice in TINY.choices)))
+    for operator, use in uses.items():
+        paid = [
+            sum(
+                t.count
+                for t in terms
+                if t.operator == operator and all(g[TINY.index[n]] == i for n, i in t.when.items())
+            )
+            for g in every
+        ]
+        assert use == pytest.approx(sum(paid) / len(paid))
+    assert set(uses) == set(operators_of(TINY, TinyFamily(), TINY.workload))
 
 
 def test_a_journal_stands_beside_its_table() -> None:

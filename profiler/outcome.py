@@ -1,0 +1,63 @@
+"""How a run went on one target, in a few figures: what converged, what failed, how far the device drifted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from profiler.interval import Status
+from profiler.journal import JournalContent
+from profiler.target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """``statuses`` counts items, ``quarantined`` visits by reason, ``failed`` gives reasons by item.
+
+    ``correction`` are the least and the largest factor by which a visit was corrected for drift.
+    """
+
+    statuses: Mapping[Status, int]
+    failed: Mapping[str, str]
+    visits: int
+    quarantined: Mapping[str, int]
+    correction: tuple[float, float]
+    elapsed_s: float
+
+    @classmethod
+    def of(cls, content: JournalContent, target: Target) -> Outcome:
+        """What the journal says of ``target``."""
+        measured = {name: found for (of, name), found in content.measurements.items() if of == str(target)}
+        failed = {name: reason for (of, name), reason in content.failed.items() if of == str(target)}
+        rounds = [taken for found in measured.values() for taken in found.rounds]
+        factors = [taken.correction for taken in rounds if taken.quarantined is None]
+        return cls(
+            statuses=Counter(found.status(target.clock) for name, found in measured.items() if name not in failed),
+            failed=failed,
+            visits=len(rounds),
+            quarantined=Counter(taken.quarantined for taken in rounds if taken.quarantined is not None),
+            correction=(min(factors, default=1.0), max(factors, default=1.0)),
+            elapsed_s=content.elapsed_s,
+        )
+
+    def as_dict(self) -> dict[str, object]:
+        """JSON-able."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        said = [
+            f"{self.statuses.get('converged', 0)} converged",
+            f"{self.statuses.get('budget', 0)} ended before they did",
+            f"{self.statuses.get('unstable', 0)} unstable",
+            *([f"{len(self.failed)} failed"] if self.failed else []),
+        ]
+        least, most = (1 / factor - 1 for factor in reversed(self.correction))
+        thrown = sum(self.quarantined.values())
+        reasons = "; ".join(f"{why}: {count}" for why, count in sorted(self.quarantined.items()))
+        lines = [
+            f"{', '.join(said)}; the device was {least:+.1%} to {most:+.1%} off its level,"
+            f" {thrown} of {self.visits} visits were quarantined{f' ({reasons})' if reasons else ''}",
+            *(f"FAILED: {name}: {reason}" for name, reason in self.failed.items()),
+        ]
+        return "\n".join(lines)
