@@ -44,16 +44,17 @@ class CrossCheck:
 
     ``timed_ms`` is the unprofiled model, timed in the same process on the target's clock;
     ``profile_ms`` the sum of all nodes, ``elsewhere_ms`` of those that belong to no operator (both
-    on the wall clock). ``moved_share`` is the part of the operators' time that the two place
-    differently (total variation distance of the shares). ``primitives_ms`` is by kind of node.
-    ``changed`` says how the device differs from when the table was made.
+    on the wall clock), ``primitives_ms`` by kind of node. ``moved_share`` is the part of the
+    operators' time that the two place differently (total variation distance of the shares),
+    ``None`` if no node could be placed. ``changed`` says how the device differs from when the table
+    was made.
     """
 
     rows: tuple[Beside, ...]
     timed_ms: float
     profile_ms: float
     elsewhere_ms: float
-    moved_share: float
+    moved_share: float | None
     primitives_ms: Mapping[str, float]
     changed: tuple[str, ...]
 
@@ -131,6 +132,7 @@ def cross_check(
             elsewhere_ms += node.latency_ms
         else:
             in_profile[_label(*owner, merged)] += node.latency_ms
+    placed = bool(in_profile)
     sums = [sum(side.values()) or 1.0 for side in (in_table, in_profile)]
     rows = [
         Beside(label, in_table[label], in_profile[label], in_table[label] / sums[0], in_profile[label] / sums[1])
@@ -144,7 +146,7 @@ def cross_check(
         timed_ms=timed_ms,
         profile_ms=sum(node.latency_ms for node in nodes),
         elsewhere_ms=elsewhere_ms,
-        moved_share=sum(abs(row.table_share - row.profile_share) for row in rows) / 2 if in_profile else 1.0,
+        moved_share=sum(abs(row.table_share - row.profile_share) for row in rows) / 2 if placed else None,
         primitives_ms=dict(sorted(by_kind.items(), key=lambda item: -item[1])),
         changed=changed,
     )

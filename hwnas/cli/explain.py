@@ -107,7 +107,9 @@ def _told(found: Explanation, check: CrossCheck | None) -> str:
         lines += [
             f"whole model, timed now in one process: {check.timed_ms:.4f} ms;"
             f" all nodes of the runtime's profile, its own cost removed: {check.profile_ms:.4f} ms of wall time",
-            f"table and profile place {check.moved_share:.1%} of the operators' time differently",
+            "the nodes' names do not tell to which operators they belong"
+            if check.moved_share is None
+            else f"table and profile place {check.moved_share:.1%} of the operators' time differently",
             table(["node", "profile ms"], [[name, f"{ms:.4f}"] for name, ms in list(check.primitives_ms.items())[:8]]),
         ]
     return "\n".join(lines)
