@@ -128,15 +128,23 @@ def host_of(device: Device) -> str:
     return "localhost" if isinstance(device, LocalDevice) else device.name
 
 
+def require_runs(device: Device) -> str:
+    """What opens a session on ``device``; raises :class:`DeviceError` if nothing can."""
+    opens = _KINDS[device.kind][1]
+    if opens is None:
+        raise DeviceError(
+            f"{device.name!r} is {device.kind}: nothing runs or is measured there, it can only be estimated"
+            " (hwnas profile); name a device that runs"
+        )
+    return opens
+
+
 def open_session(device: Device, cache_folder: Path) -> TimingSession:
     """Start what times programs on ``device``; ``cache_folder`` may keep what can be used again.
 
     Raises :class:`DeviceError` for a simulated device: what runs nowhere can only be estimated.
     """
-    opens = _KINDS[device.kind][1]
-    if opens is None:
-        raise DeviceError(f"{device.name!r} is {device.kind}: nothing runs there, it can only be estimated")
-    module, _, function = opens.partition(":")
+    module, _, function = require_runs(device).partition(":")
     return cast(TimingSession, getattr(import_module(module), function)(device, cache_folder))
 
 

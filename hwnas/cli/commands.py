@@ -1,7 +1,7 @@
 """The command line: everything under ``hwnas``.
 
 ``hwnas devices | space | data | train | profile | lut | predict | explain | predictor | search | export | run
-| demo | toolchain``.
+| demo | toolchain | accelerator``.
 
 Results go to stdout (``--json`` for machines), progress and log to stderr. Exit codes: 0 done,
 1 our error in one line (``--debug`` for the traceback), 2 usage, 130 interrupted.
