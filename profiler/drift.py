@@ -29,6 +29,7 @@ BOUND = math.log(1.25)
 _COMMON_MIX, _MIX_SPREAD = 0.5, 0.3
 _OWN_ROUNDS = 5
 _OWN_MULTIPLE = 6.0
+_FITTING = 0.1
 _FITS = 3
 
 
@@ -120,12 +121,14 @@ class _Fit:
         self.log_ms = np.log([max(visit.latency_ms, 1e-12) for visit in visits])
         self.hard = np.array([visit.hard is not None or visit.latency_ms <= 0 for visit in visits])
         self.names, self.item = np.unique([visit.item for visit in visits], return_inverse=True)
-        states = {workload: np.stack(track.at(time[len(references) :])) for workload, track in self.tracks.items()}
+        states = {
+            workload: np.stack(track.at(time[len(references) :], BOUND)) for workload, track in self.tracks.items()
+        }
         nothing = np.zeros((3, len(visits)))
         compute, memory = states.get("compute"), states.get("memory")
         self.memory = next((state for state in (memory, compute) if state is not None), nothing)
         self.excess = (compute - memory) if compute is not None and memory is not None else nothing
-        """Compute's log ratio less memory's; shapes (3, visits): before, after and between the references around."""
+        """Compute's log ratio less memory's, (3, visits): by the references before, after, and undisturbed."""
 
     def report(self) -> DriftReport:
         mix = np.full(len(self.names), _COMMON_MIX)
@@ -159,19 +162,20 @@ class _Fit:
     def _chosen(self, mix: Floats, good: npt.NDArray[np.bool_]) -> tuple[Floats, npt.NDArray[np.bool_]]:
         """Log ratio of every visit, and whether it cannot be told.
 
-        At a jump it is the one of before and after that fits the item's other rounds.
+        At a jump, and where the references tell of more than can be corrected, it is the one that
+        fits the item's other rounds: as before, as after, or as it was around the disturbance.
         """
         candidates = self._log_ratio(mix)
-        between: Floats = candidates[2]
-        jumped = candidates[0] != candidates[1]
-        if not jumped.any():
-            return between, jumped
-        middle, rounds = self._middles(self.log_ms - between, good & ~jumped)
-        residuals = np.abs(self.log_ms - candidates[:2] - middle[self.item])
+        usual = candidates[0]
+        doubtful = (candidates[0] != candidates[1]) | (np.abs(usual) > BOUND)
+        if not doubtful.any():
+            return usual, doubtful
+        middle, rounds = self._middles(self.log_ms - usual, good & ~doubtful)
+        residuals = np.abs(self.log_ms - candidates - middle[self.item])
         best = residuals.argmin(axis=0)
-        told = (rounds[self.item] >= _OWN_ROUNDS) & (residuals.min(axis=0) <= BOUND)
-        chosen = np.where(jumped & told, np.take_along_axis(candidates, best[None, :], axis=0)[0], between)
-        return chosen, jumped & ~told
+        told = (rounds[self.item] >= _OWN_ROUNDS) & (residuals.min(axis=0) <= _FITTING)
+        chosen = np.where(doubtful & told, np.take_along_axis(candidates, best[None, :], axis=0)[0], usual)
+        return chosen, doubtful & ~told
 
     def _middles(self, values: Floats, good: npt.NDArray[np.bool_]) -> tuple[Floats, npt.NDArray[np.int64]]:
         """Median of each item's good values (0 without any), and how many there are."""
@@ -192,7 +196,7 @@ class _Fit:
         groups = self._groups(good & (self.excess[0] == self.excess[1]))
         products, squares, noises = (np.zeros(len(self.names)) for _ in range(3))
         for index, own in groups:
-            excess, response = self.excess[2][own], (self.log_ms - self.memory[2])[own]
+            excess, response = self.excess[0][own], (self.log_ms - self.memory[0])[own]
             response = response - np.median(response)
             spread = max(1e-4, float(np.median(np.abs(response))) / 0.6745)
             weight = np.minimum(1.0, 1.5 * spread / np.maximum(np.abs(response), 1e-12))

@@ -20,11 +20,12 @@ JUMP = math.log(1.08)
 """Neighbouring references further apart than this (and than their noise allows) are a jump."""
 
 _FASTEST = 0.15
-_DRIFTS_PER_ROUND = (0.0, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16)
+_DRIFTS_PER_ROUND = (0.0, 0.01, 0.03, 0.1)
 _EVIDENCE = 5.0
 _REWEIGHTED, _OUTLYING = 3, 2.0
 _NOISE_FLOOR, _NOISE_GUESS = 1e-4, 0.01
 _NOISE_MULTIPLE = 5.0
+_QUARTER = 0.3186
 _DIFFUSE = 1.0
 _END = 2
 
@@ -47,20 +48,22 @@ class ReferenceTrack:
     level_spread: float
     drift_per_round: float
 
-    def at(self, time: Floats) -> tuple[Floats, Floats, Floats]:
-        """Log ratios at these times: before, after and between the references around; equal but at a jump.
+    def at(self, time: Floats, bound: float) -> tuple[Floats, Floats, Floats]:
+        """Log ratios at these times by the references before, after, and by those within ``bound`` alone.
 
-        Before the first and after the last reference the nearest counts.
+        The first two are equal but at a jump; before the first and after the last reference the nearest counts.
         """
         between = np.interp(time, self.time, self.log_ratio)
-        right = np.clip(np.searchsorted(self.time, time, side="left"), 1, max(1, len(self.time) - 1))
         if len(self.time) < 2:
             return between, between, between
-        inside = (time > self.time[right - 1]) & (time < self.time[right])
-        jumped = self.jumps[right - 1] & inside
-        before = np.where(jumped, self.log_ratio[right - 1], between)
-        after = np.where(jumped, self.log_ratio[right], between)
-        return before, after, between
+        right = np.clip(np.searchsorted(self.time, time, side="left"), 1, len(self.time) - 1)
+        jumped = self.jumps[right - 1] & (time > self.time[right - 1]) & (time < self.time[right])
+        usual = np.abs(self.log_ratio) <= bound
+        return (
+            np.where(jumped, self.log_ratio[right - 1], between),
+            np.where(jumped, self.log_ratio[right], between),
+            np.interp(time, self.time[usual], self.log_ratio[usual]) if usual.any() else between,
+        )
 
 
 def reference_track(
@@ -118,7 +121,9 @@ def _noise(observed: Floats, same_round: npt.NDArray[np.bool_]) -> float:
     bends = np.diff(observed, 2)[same_round[1:] & same_round[:-1]] / math.sqrt(6)
     steps = np.diff(observed)[same_round] / math.sqrt(2)
     known = bends if len(bends) >= 3 else steps
-    return max(_NOISE_FLOOR, float(np.median(np.abs(known))) / 0.6745) if len(known) >= 3 else _NOISE_GUESS
+    if len(known) < 3:
+        return _NOISE_GUESS
+    return max(_NOISE_FLOOR, float(np.quantile(np.abs(known), 0.25)) / _QUARTER)  # up to half of them may be jumps
 
 
 def _smoothed(
