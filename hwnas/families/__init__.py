@@ -7,9 +7,19 @@ import sys
 from pathlib import Path
 
 from hwnas.errors import SpaceError
-from hwnas.families.base import Convention, Count, Family, GraphStage, ModelGraphs, Term, Vocabularies
+from hwnas.families.base import Convention, Count, Family, FixedShapes, GraphStage, ModelGraphs, Term, Vocabularies
 
-__all__ = ["Convention", "Count", "Family", "GraphStage", "ModelGraphs", "Term", "Vocabularies", "get_family"]
+__all__ = [
+    "Convention",
+    "Count",
+    "Family",
+    "FixedShapes",
+    "GraphStage",
+    "ModelGraphs",
+    "Term",
+    "Vocabularies",
+    "get_family",
+]
 
 _KNOWN = {"seq2seq": "hwnas.families.seq2seq.family:Seq2Seq"}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from hwnas.space import Candidate, SearchSpace
 from hwnas.workload import Workload
@@ -107,4 +107,17 @@ class Family(Protocol):
 
     def graphs(self, model: nn.Module, workload: Workload) -> ModelGraphs:
         """The deployable graphs of a stand-alone model, sharing its weights."""
+        ...
+
+
+@runtime_checkable
+class FixedShapes(Protocol):
+    """What a family adds whose models can be deployed where every shape is fixed (TFLite, most accelerators)."""
+
+    def fixed_module(self, operator: OperatorSpec) -> tuple[nn.Module, GraphInputs]:
+        """As :meth:`Family.module`; an operator with a cache gets it at its full length, and a mask."""
+        ...
+
+    def fixed_graphs(self, model: nn.Module, workload: Workload) -> ModelGraphs:
+        """As :meth:`Family.graphs`, for exactly the workload's sizes: caches keep the length of its target."""
         ...

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
     from exporters import GraphInputs
     from hwnas.data.task import Batch
+    from hwnas.families.seq2seq.model import SubTransformer
 
 
 class Seq2Seq:
-    """HAT's encoder-decoder Transformer (Wang et al., ACL 2020); implements :class:`Family`.
+    """HAT's encoder-decoder Transformer (Wang et al., ACL 2020); implements :class:`Family` and :class:`FixedShapes`.
 
     ``scopes``: the modules of :class:`hwnas.families.seq2seq.model.SubTransformer`, and the kind
     of operator that each (or each of a list) is; nodes of exported graphs are named after them.
@@ -95,11 +96,28 @@ class Seq2Seq:
     def graphs(self, model: nn.Module, workload: Workload) -> ModelGraphs:
         """See :func:`hwnas.families.seq2seq.graphs.build_graphs`."""
         from hwnas.families.seq2seq.graphs import build_graphs
-        from hwnas.families.seq2seq.model import SubTransformer
 
-        if not isinstance(model, SubTransformer):
-            raise SpaceError(f"{type(model).__name__} is not a model of the seq2seq family")
-        return build_graphs(model, workload)
+        return build_graphs(_own(model), workload)
+
+    def fixed_module(self, operator: OperatorSpec) -> tuple[nn.Module, GraphInputs]:
+        """See :func:`hwnas.families.seq2seq.operators.build`."""
+        from hwnas.families.seq2seq.operators import build
+
+        return build(operator, fixed=True)
+
+    def fixed_graphs(self, model: nn.Module, workload: Workload) -> ModelGraphs:
+        """See :func:`hwnas.families.seq2seq.fixed_graphs.build_fixed_graphs`."""
+        from hwnas.families.seq2seq.fixed_graphs import build_fixed_graphs
+
+        return build_fixed_graphs(_own(model), workload)
+
+
+def _own(model: nn.Module) -> SubTransformer:
+    from hwnas.families.seq2seq.model import SubTransformer
+
+    if not isinstance(model, SubTransformer):
+        raise SpaceError(f"{type(model).__name__} is not a model of the seq2seq family")
+    return model
 
 
 def _widest(space: SearchSpace, name: str) -> int:

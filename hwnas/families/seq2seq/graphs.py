@@ -9,6 +9,7 @@ from exporters import GraphInputs
 from hwnas.data.task import UNK
 from hwnas.families.base import GraphStage, ModelGraphs
 from hwnas.families.seq2seq.model import Memory, SubTransformer
+from hwnas.families.seq2seq.modules import MASKED
 from hwnas.workload import Workload
 
 ENCODER, DECODER_STEP = "encoder", "decoder_step"
@@ -17,23 +18,27 @@ ENCODER, DECODER_STEP = "encoder", "decoder_step"
 class EncoderGraph(nn.Module):
     """``source`` -> cross-attention keys and values of every decoder layer, then the masks."""
 
-    def __init__(self, model: SubTransformer) -> None:
+    def __init__(self, model: SubTransformer, masked: float = MASKED) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.masked = model, masked
 
     def forward(self, source: Tensor) -> tuple[Tensor, ...]:
         """``source`` (batch, tokens) -> in the order of :func:`memory_names`."""
-        memory = self.model.encode(source)
+        memory = self.model.encode(source, self.masked)
         pairs = zip(memory.keys, memory.values, strict=True)
         return (*(tensor for pair in pairs for tensor in pair), *memory.masks.values())
 
 
 class DecoderStepGraph(nn.Module):
-    """``tokens``, ``position``, what the encoder gave, and the caches -> logits and the grown caches."""
+    """``tokens``, ``position``, what the encoder gave, and the caches -> logits and the caches after.
 
-    def __init__(self, model: SubTransformer, beam: int) -> None:
+    They grow by this step's position, or, ``fixed``, keep their length and are written there.
+    """
+
+    def __init__(self, model: SubTransformer, beam: int, *, fixed: bool = False) -> None:
         super().__init__()
         self.model, self.beam = model, beam
+        self.step = model.fixed_step if fixed else model.step
 
     def forward(self, tokens: Tensor, position: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         """``tokens`` (batch * beam,), ``position`` (1,), then :func:`memory_names` and the caches."""
@@ -42,8 +47,8 @@ class DecoderStepGraph(nn.Module):
         masks = dict(zip(attended, tensors[2 * layers :], strict=False))
         past = tensors[2 * layers + len(attended) :]
         caches = tuple(zip(past[::2], past[1::2], strict=True))
-        logits, grown = self.model.step(tokens, position, Memory(kept[::2], kept[1::2], masks), caches, self.beam)
-        return (logits, *(tensor for pair in grown for tensor in pair))
+        logits, after = self.step(tokens, position, Memory(kept[::2], kept[1::2], masks), caches, self.beam)
+        return (logits, *(tensor for pair in after for tensor in pair))
 
 
 def memory_names(model: SubTransformer) -> tuple[str, ...]:
@@ -53,7 +58,7 @@ def memory_names(model: SubTransformer) -> tuple[str, ...]:
 
 
 def cache_names(model: SubTransformer) -> tuple[str, ...]:
-    """``self_key_0, self_value_0, …``; the grown ones are called ``next_self_key_0, …``."""
+    """``self_key_0, self_value_0, …``; those after the step are called ``next_self_key_0, …``."""
     return tuple(f"self_{what}_{layer}" for layer in range(len(model.attended)) for what in ("key", "value"))
 
 
@@ -64,7 +69,7 @@ def build_graphs(model: SubTransformer, workload: Workload) -> ModelGraphs:
     """
     rows, names, caches = workload.batch * workload.beam, memory_names(model), cache_names(model)
     generator = torch.Generator().manual_seed(workload.source_tokens)
-    source = _symbols(model.source_embedding.weight.size(0), (workload.batch, workload.source_tokens), generator)
+    source = symbols(model.source_embedding.weight.size(0), (workload.batch, workload.source_tokens), generator)
     encoder = GraphInputs({"source": source}, names, {"source": {0: "batch", 1: "source"}})
     with torch.no_grad():
         memory = dict(zip(names, EncoderGraph(model)(source), strict=True))
@@ -72,7 +77,7 @@ def build_graphs(model: SubTransformer, workload: Workload) -> ModelGraphs:
     past: dict[str, Tensor] = {}
     for name, (cache, _) in zip(caches, (pair for pair in model.empty_caches(rows) for _ in pair), strict=True):
         past[name] = torch.randn(rows, cache.size(1), workload.cache, cache.size(3), generator=generator)
-    tokens = _symbols(model.target_embedding.weight.size(0), (rows,), generator)
+    tokens = symbols(model.target_embedding.weight.size(0), (rows,), generator)
     step = GraphInputs(
         {"tokens": tokens, "position": torch.tensor([workload.cache]), **memory, **past},
         ("logits", *(f"next_{name}" for name in caches)),
@@ -104,5 +109,6 @@ def _dynamic(model: SubTransformer) -> dict[str, dict[int, str]]:
     return axes
 
 
-def _symbols(vocabulary: int, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+def symbols(vocabulary: int, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Random symbols of a vocabulary that are no padding."""
     return torch.randint(min(UNK, vocabulary - 1), vocabulary, shape, generator=generator)

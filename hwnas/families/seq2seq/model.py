@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor, nn
 
 from hwnas.families.base import Vocabularies
 from hwnas.families.seq2seq.modules import (
+    MASKED,
+    MASKED_NARROWLY,
     CrossProjection,
     DecoderCrossAttention,
     DecoderSelfAttention,
@@ -83,9 +86,9 @@ class SubTransformer(nn.Module):
         logits: Tensor = self.output(hidden)
         return logits.view(target.size(0), tokens, -1)
 
-    def encode(self, source: Tensor) -> Memory:
+    def encode(self, source: Tensor, masked: float = MASKED) -> Memory:
         """The encoder, and the cross-attention keys and values of every layer; ``source`` (batch, tokens)."""
-        hidden, mask = self.source_embedding(source)
+        hidden, mask = self.source_embedding(source, masked)
         outputs = []
         for attention, ffn in zip(self.encoder_attention, self.encoder_ffn, strict=True):
             hidden = ffn(attention(hidden, mask))
@@ -111,12 +114,38 @@ class SubTransformer(nn.Module):
         self, tokens: Tensor, position: Tensor, memory: Memory, caches: Caches, beam: int
     ) -> tuple[Tensor, Caches]:
         """One step: tokens (rows = batch * beam,), position (1,) -> logits (rows, vocabulary), caches."""
+        return self._step(
+            tokens, position, memory, beam, lambda layer, x: self.self_attention[layer](x, *caches[layer])
+        )
+
+    def fixed_step(
+        self, tokens: Tensor, position: Tensor, memory: Memory, caches: Caches, beam: int
+    ) -> tuple[Tensor, Caches]:
+        """As :meth:`step` over caches that keep their length; see :meth:`DecoderSelfAttention.fixed_step`."""
+        positions = torch.arange(caches[0][0].size(2))
+        here = (positions == position).to(memory.keys[0].dtype)[:, None]
+        mask = torch.where(positions <= position, 0.0, MASKED_NARROWLY)
+
+        def attend(layer: int, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            attention = self.self_attention[layer]
+            return attention.fixed_step(x, *caches[layer], here, mask)  # type: ignore[no-any-return, operator]
+
+        return self._step(tokens, position, memory, beam, attend)
+
+    def _step(
+        self,
+        tokens: Tensor,
+        position: Tensor,
+        memory: Memory,
+        beam: int,
+        attend: Callable[[int, Tensor], tuple[Tensor, Tensor, Tensor]],
+    ) -> tuple[Tensor, Caches]:
         hidden = self.target_embedding(tokens, position)
-        grown = []
+        caches = []
         for layer, attended in enumerate(self.attended):
-            hidden, *cache = self.self_attention[layer](hidden, *caches[layer])
-            grown.append((cache[0], cache[1]))
+            hidden, next_key, next_value = attend(layer, hidden)
+            caches.append((next_key, next_value))
             key, value, mask = memory.keys[layer], memory.values[layer], memory.masks[attended]
             hidden = self.cross_attention[layer](hidden, key, value, mask, beam)
             hidden = self.decoder_ffn[layer](hidden)
-        return self.output(hidden), tuple(grown)
+        return self.output(hidden), tuple(caches)

@@ -18,6 +18,10 @@ from hwnas.data.task import PAD
 MASKED = -1e4
 """Added to the scores of padding; its exponential is 0 in fp32, and it fits into fp16."""
 
+MASKED_NARROWLY = -30.0
+"""The same where the scores may be quantised: an int8 tensor that holds it has levels left for the scores
+(exp(-30) is 1e-13)."""
+
 
 class Affine(nn.Module):
     """``torch.nn.Linear`` with Glorot's initialisation, and nothing to initialise on the meta device."""
@@ -87,10 +91,10 @@ class SourceEmbedding(nn.Module):
         self.dropout = ElasticDropout(embed)
         self.register_buffer("positions", positions, persistent=False)
 
-    def forward(self, source: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, source: Tensor, masked: float = MASKED) -> tuple[Tensor, Tensor]:
         """``source`` (batch, tokens) int64 -> hidden (batch * tokens, embed), mask (batch, 1, 1, tokens)."""
         hidden = F.embedding(source, self.weight) * self.scale + self.positions[: source.size(1)]
-        mask = torch.where(source == PAD, MASKED, 0.0)
+        mask = torch.where(source == PAD, masked, 0.0)
         return self.dropout(hidden.reshape(-1, self.weight.size(1))), mask[:, None, None, :]
 
 
@@ -183,6 +187,21 @@ class DecoderSelfAttention(nn.Module):
         key = torch.cat([past_key, new_key], dim=2)
         value = torch.cat([past_value, new_value], dim=2)
         context = _attend(query, key, value, None, self.scale)
+        return self.residual(context.view(-1, self.heads * self.head_dim), hidden), key, value
+
+    def fixed_step(
+        self, hidden: Tensor, past_key: Tensor, past_value: Tensor, here: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """One step whose caches keep their length: (rows, heads, length, head_dim), zeros where nothing was written.
+
+        ``here`` (length, 1) is 1 at this step's position and 0 elsewhere: the caches are written by
+        arithmetic, which every runtime and accelerator has, and no scatter. ``mask`` (length,) is
+        added to the scores, :data:`MASKED_NARROWLY` at later positions.
+        """
+        split = self.project(hidden).view(-1, 3 * self.heads, 1, self.head_dim)
+        query, new_key, new_value = split.split(self.heads, dim=1)
+        key, value = past_key + here * new_key, past_value + here * new_value
+        context = _attend(query, key, value, mask, self.scale)
         return self.residual(context.view(-1, self.heads * self.head_dim), hidden), key, value
 
     def teacher_forced(self, hidden: Tensor, tokens: int) -> Tensor:

@@ -12,6 +12,7 @@ from exporters import GraphInputs
 from hwnas.data.task import UNK
 from hwnas.errors import SpaceError
 from hwnas.families.seq2seq.modules import (
+    MASKED_NARROWLY,
     CrossProjection,
     DecoderCrossAttention,
     DecoderSelfAttention,
@@ -31,18 +32,20 @@ Built = tuple[nn.Module, GraphInputs]
 Sizes = Mapping[str, int]
 
 
-def build(operator: OperatorSpec) -> Built:
+def build(operator: OperatorSpec, *, fixed: bool = False) -> Built:
     """The module of an operator and its inputs; the same operator always gets the same numbers.
 
+    ``fixed``: as it is deployed in graphs of fixed shapes; only a decoder's self-attention is another then.
     Raises :class:`SpaceError` for an operator that is not of this family.
     """
-    if operator.kind not in _BUILDERS or operator.precision != "fp32":
+    builders = {**_BUILDERS, **_FIXED} if fixed else _BUILDERS
+    if operator.kind not in builders or operator.precision != "fp32":
         raise SpaceError(f"{operator} is not an operator of the seq2seq family")
     seed = int.from_bytes(hashlib.sha256(str(operator).encode()).digest()[:4], "big")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            return _BUILDERS[operator.kind](dict(operator.sizes))
+            return builders[operator.kind](dict(operator.sizes))
         except KeyError as exc:
             raise SpaceError(f"{operator} lacks the size {exc}") from exc
 
@@ -103,6 +106,33 @@ def _decoder_self_attention(s: Sizes) -> Built:
     return module, GraphInputs(tensors, ("output", "key", "value"), past)
 
 
+class _FixedStep(nn.Module):
+    """Calls a decoder's self-attention over caches that keep their length."""
+
+    def __init__(self, attention: DecoderSelfAttention) -> None:
+        super().__init__()
+        self.attention = attention
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.attention.fixed_step(*tensors)
+
+
+def _fixed_self_attention(s: Sizes) -> Built:
+    """``cache`` past positions and this one; half of them are written, as in the middle of a sentence."""
+    rows, length, here = s["batch"] * s["beam"], s["cache"] + 1, s["cache"] // 2
+    shape = (rows, s["heads"], length, s["qkv"] // s["heads"])
+    written = (torch.arange(length) < here)[:, None]
+    tensors = {
+        "hidden": torch.randn(rows, s["embed"]),
+        "past_key": torch.randn(shape) * written,
+        "past_value": torch.randn(shape) * written,
+        "here": torch.eye(length)[here][:, None],
+        "mask": torch.where(torch.arange(length) <= here, 0.0, MASKED_NARROWLY),
+    }
+    module = _FixedStep(DecoderSelfAttention(s["embed"], s["heads"], s["qkv"]))
+    return module, GraphInputs(tensors, ("output", "key", "value"))
+
+
 def _decoder_cross_attention(s: Sizes) -> Built:
     shape = (s["batch"], s["heads"], s["tokens"], s["qkv"] // s["heads"])
     tensors = {
@@ -141,3 +171,5 @@ _BUILDERS: Mapping[str, Callable[[Sizes], Built]] = {
     "decoder_ffn": _decoder_ffn,
     "output_projection": _output_projection,
 }
+
+_FIXED: Mapping[str, Callable[[Sizes], Built]] = {"decoder_self_attention": _fixed_self_attention}
