@@ -128,11 +128,11 @@ def operator_row(line: Mapping[str, Any]) -> OperatorRow:
         rounds=int(line["rounds"]),
         samples=int(line["samples"]),
         artifact_sha256=str(line["artifact_sha256"]),
-        parity_error=float(line["parity_error"]),
+        parity_error=_number(line["parity_error"]),
         metrics=_metrics(line),
         streamed_bytes=int(line["streamed_bytes"]),
-        interval_ms=_interval(line),
-        raw_ms=None if line.get("raw_ms") is None else float(line["raw_ms"]),
+        interval_ms=_pair(line.get("interval_ms")),
+        raw_ms=_number(line.get("raw_ms")),
         status=_status(line),
     )
 
@@ -145,7 +145,7 @@ def model_line(model: WholeModel) -> dict[str, object]:
         "latency_ms": model.latency_ms,
         "interval_ms": _listed(model.interval_ms),
         "status": model.status,
-        "halves_ms": list(model.halves_ms),
+        "halves_ms": _listed(model.halves_ms),
         "rounds": model.rounds,
         "samples": model.samples,
         "candidate": dict(model.candidate),
@@ -158,19 +158,18 @@ def model_line(model: WholeModel) -> dict[str, object]:
 
 def whole_model(line: Mapping[str, Any]) -> WholeModel:
     """The inverse of :func:`model_line`; unknown keys are ignored."""
-    first, second = line["halves_ms"]
     return WholeModel(
         model=str(line["model"]),
         role=line["role"],
         candidate={str(name): int(value) for name, value in line["candidate"].items()},
         operators={OperatorSpec.parse(text): int(count) for text, count in line["operators"].items()},
         latency_ms=float(line["latency_ms"]),
-        halves_ms=(float(first), float(second)),
+        halves_ms=_pair(line["halves_ms"]),
         rounds=int(line["rounds"]),
         samples=int(line["samples"]),
         artifact_sha256=str(line["artifact_sha256"]),
-        parity_error=float(line["parity_error"]),
-        interval_ms=_interval(line),
+        parity_error=_number(line["parity_error"]),
+        interval_ms=_pair(line.get("interval_ms")),
         status=_status(line),
         metrics=_metrics(line),
     )
@@ -187,12 +186,16 @@ def _status(line: Mapping[str, Any]) -> Status | None:
     return status
 
 
-def _listed(interval_ms: tuple[float, float] | None) -> list[float] | None:
-    return None if interval_ms is None else list(interval_ms)
+def _listed(pair: tuple[float, float] | None) -> list[float] | None:
+    return None if pair is None else list(pair)
 
 
-def _interval(line: Mapping[str, Any]) -> tuple[float, float] | None:
-    if line.get("interval_ms") is None:
+def _pair(value: Any) -> tuple[float, float] | None:
+    if value is None:
         return None
-    low, high = line["interval_ms"]
+    low, high = value
     return float(low), float(high)
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)

@@ -51,10 +51,13 @@ def check_report(models: Sequence[WholeModel], predicted_ms: npt.NDArray[np.floa
     """Compare predictions of shape (models,) with what was measured."""
     if not models:
         raise LutError("there is no whole model to check against; profile with check models")
+    halves = [model.halves_ms for model in models]
+    if None in halves:
+        unknown = models[halves.index(None)].model
+        raise LutError(f"whole model {unknown} tells nothing of its noise; check against models measured in rounds")
     truth = np.array([model.latency_ms for model in models])
     error = predicted_ms / truth - 1
     worst = int(np.argmax(np.abs(error)))
-    halves = np.array([model.halves_ms for model in models])
     return CheckReport(
         models=len(models),
         mape=float(np.mean(np.abs(error))),
@@ -64,7 +67,7 @@ def check_report(models: Sequence[WholeModel], predicted_ms: npt.NDArray[np.floa
         spearman=_spearman(predicted_ms, truth),
         worst=float(np.abs(error[worst])),
         worst_model=models[worst].model,
-        split_half_floor=float(np.mean(np.abs(halves[:, 0] - halves[:, 1]) / truth)),
+        split_half_floor=float(np.mean(np.abs(np.subtract(*np.array(halves).T)) / truth)),
     )
 
 

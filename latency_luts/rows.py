@@ -24,7 +24,8 @@ class OperatorRow:
 
     ``metrics`` holds further named numbers, their units in their names (``energy_mj``,
     ``wall_ms``, ``spread``). ``parity_error`` is the largest absolute difference between the
-    measured artifact's outputs and PyTorch's. ``streamed_bytes`` are the weights every call reads.
+    measured artifact's outputs and PyTorch's (``None`` in a row taken over from elsewhere, whose
+    artifact nobody here compared). ``streamed_bytes`` are the weights every call reads.
     ``interval_ms`` is the 95 % interval of ``latency_ms``, ``raw_ms`` the latency before drift was
     corrected; both and ``status`` are ``None`` where they are not known: in tables of older code,
     and of estimates, which have no sampling error.
@@ -35,7 +36,7 @@ class OperatorRow:
     rounds: int
     samples: int
     artifact_sha256: str
-    parity_error: float
+    parity_error: float | None
     metrics: Mapping[str, float] = field(default_factory=dict)
     streamed_bytes: int = 0
     interval_ms: tuple[float, float] | None = None
@@ -48,7 +49,8 @@ class WholeModel:
     """A whole model measured in the same rounds as the operators.
 
     ``operators`` says how often the model pays each operator. ``halves_ms`` are its latencies
-    over the even and over the odd rounds: what two measurements of one truth differ by.
+    over the even and over the odd rounds: what two measurements of one truth differ by (``None``
+    if not known).
     ``candidate`` is whatever names the model in its space. ``interval_ms``, ``status`` and ``metrics``
     as in an :class:`OperatorRow`.
     """
@@ -58,11 +60,11 @@ class WholeModel:
     candidate: Mapping[str, int]
     operators: Mapping[OperatorSpec, int]
     latency_ms: float
-    halves_ms: tuple[float, float]
+    halves_ms: tuple[float, float] | None
     rounds: int
     samples: int
     artifact_sha256: str
-    parity_error: float
+    parity_error: float | None
     interval_ms: tuple[float, float] | None = None
     status: Status | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import median
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from latency_luts import lines
 from latency_luts.calibration import Calibration
@@ -238,12 +238,9 @@ class LatencyLut:
             return {}
         return {operator: size / MIB for operator, size in sizes.items() if 0 < size <= cache_bytes}
 
-    def save(self, path: Path) -> None:
-        """Write JSON Lines, atomically: header, operators by name, whole models by name.
-
-        Raises :class:`LutError` if it cannot be written, or would replace a file that is no table.
-        """
-        header = {
+    def documents(self) -> tuple[dict[str, object], list[dict[str, object]]]:
+        """The table as JSON-able documents: its header, and one per operator and per whole model, by name."""
+        header: dict[str, object] = {
             "target": {name: getattr(self.target, name) for name in Target.__slots__},
             "source": self.source,
             "provenance": dict(self.provenance),
@@ -263,8 +260,42 @@ class LatencyLut:
         }
         body = [lines.operator_line(self.rows[operator]) for operator in sorted(self.rows)]
         body += [lines.model_line(model) for model in sorted(self.models, key=lambda m: (m.role, m.model))]
+        return header, body
+
+    @classmethod
+    def of_documents(cls, path: Path, header: Mapping[str, Any], body: Sequence[Mapping[str, Any]]) -> LatencyLut:
+        """The inverse of :meth:`documents`; ``path`` is named if they are damaged (:class:`LutFormatError`)."""
+        with lines.damaged(path):
+            rows = [lines.operator_row(line) for line in body if "operator" in line]
+            table = cls(
+                target=Target(**{name: header["target"][name] for name in Target.__slots__}),
+                workload={str(name): int(value) for name, value in header["workload"].items()},
+                subject=Subject(str(header["subject"]["space"]), str(header["subject"]["fingerprint"])),
+                rows={row.operator: row for row in rows},
+                models=tuple(lines.whole_model(line) for line in body if "model" in line),
+                source=header["source"],
+                provenance={str(name): str(value) for name, value in header.get("provenance", {}).items()},
+                environment=header["environment"],
+                created=str(header["created"]),
+                functional=str(header["functional"]),
+                rounds=int(header["rounds"]),
+                incomplete=header.get("incomplete"),
+                drift=header.get("drift", {}),
+                session_sd=float(header.get("session_sd", 0.0)),
+                fingerprint=str(header.get("fingerprint", "")),
+            )
+            stored = header["calibration"]
+            if stored is None:
+                return table
+            return replace(table, calibration=Calibration.from_dict(stored, table.latencies_ms))
+
+    def save(self, path: Path) -> None:
+        """Write JSON Lines, atomically: header, operators by name, whole models by name.
+
+        Raises :class:`LutError` if it cannot be written, or would replace a file that is no table.
+        """
         try:
-            lines.write(path, header, body)
+            lines.write(path, *self.documents())
         except OSError as exc:
             raise LutError(f"cannot write the table {path}: {exc.strerror or exc}") from exc
 
@@ -275,33 +306,10 @@ class LatencyLut:
         Raises :class:`LutFormatError` for a file that is no table, damaged inside, or of a newer
         schema.
         """
-        header, body, incomplete = lines.read(path)
+        header, body, torn = lines.read(path)
+        table = cls.of_documents(path, header, body)
         with lines.damaged(path):
-            rows = [lines.operator_row(line) for line in body if "operator" in line]
-            models = tuple(lines.whole_model(line) for line in body if "model" in line)
-            expected, found = header["operators"] + header["models"], len(rows) + len(models)
-            if incomplete is None:
-                incomplete = header.get("incomplete")
-            if found < expected and "torn" not in (incomplete or ""):
-                incomplete = f"{path}: {expected - found} of {expected} rows are missing at the end"
-            table = cls(
-                target=Target(**{name: header["target"][name] for name in Target.__slots__}),
-                workload={str(name): int(value) for name, value in header["workload"].items()},
-                subject=Subject(str(header["subject"]["space"]), str(header["subject"]["fingerprint"])),
-                rows={row.operator: row for row in rows},
-                models=models,
-                source=header["source"],
-                provenance={str(name): str(value) for name, value in header.get("provenance", {}).items()},
-                environment=header["environment"],
-                created=str(header["created"]),
-                functional=str(header["functional"]),
-                rounds=int(header["rounds"]),
-                incomplete=incomplete,
-                drift=header.get("drift", {}),
-                session_sd=float(header.get("session_sd", 0.0)),
-                fingerprint=str(header.get("fingerprint", "")),
-            )
-            stored = header["calibration"]
-            if stored is None:
-                return table
-            return replace(table, calibration=Calibration.from_dict(stored, table.latencies_ms))
+            expected, found = header["operators"] + header["models"], len(table.rows) + len(table.models)
+        if torn is None and found < expected and "torn" not in (table.incomplete or ""):
+            torn = f"{path}: {expected - found} of {expected} rows are missing at the end"
+        return table if torn is None else replace(table, incomplete=torn)
