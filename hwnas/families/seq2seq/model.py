@@ -88,7 +88,7 @@ class SubTransformer(nn.Module):
 
     def encode(self, source: Tensor, masked: float = MASKED) -> Memory:
         """The encoder, and the cross-attention keys and values of every layer; ``source`` (batch, tokens)."""
-        hidden, mask = self.source_embedding(source, masked)
+        hidden, mask = self.source_embedding.embed(source, masked)
         outputs = []
         for attention, ffn in zip(self.encoder_attention, self.encoder_ffn, strict=True):
             hidden = ffn(attention(hidden, mask))

@@ -91,8 +91,12 @@ class SourceEmbedding(nn.Module):
         self.dropout = ElasticDropout(embed)
         self.register_buffer("positions", positions, persistent=False)
 
-    def forward(self, source: Tensor, masked: float = MASKED) -> tuple[Tensor, Tensor]:
+    def forward(self, source: Tensor) -> tuple[Tensor, Tensor]:
         """``source`` (batch, tokens) int64 -> hidden (batch * tokens, embed), mask (batch, 1, 1, tokens)."""
+        return self.embed(source, MASKED)
+
+    def embed(self, source: Tensor, masked: float) -> tuple[Tensor, Tensor]:
+        """The same with ``masked`` at the padding; no default of ``forward``, which exporters take for an input."""
         hidden = F.embedding(source, self.weight) * self.scale + self.positions[: source.size(1)]
         mask = torch.where(source == PAD, masked, 0.0)
         return self.dropout(hidden.reshape(-1, self.weight.size(1))), mask[:, None, None, :]
