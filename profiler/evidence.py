@@ -56,6 +56,11 @@ class Evidence:
                 self._environment.append(found)
                 self._resolution_ns[found.target] = clock_step_ns(found.facts)
 
+    @property
+    def ended(self) -> bool:
+        """Whether a run came to its end and nothing was taken after that."""
+        return bool(self._environment) and self._environment[-1].at == "end"
+
     def has(self, key: Key, number: int) -> bool:
         """Whether the item was sampled in that round."""
         return (key[1], number) in self._taken.get(key[0], {})
@@ -101,7 +106,10 @@ class Evidence:
         drift: dict[str, DriftReport] = {}
         for target in self._taken:
             drift[target], found = self._corrected(target, before)
-            measurements |= {(target, item): self._measurement(samples) for item, samples in found.items()}
+            measurements |= {
+                (target, item): self._measurement(samples, drift[target].level_spread(item))
+                for item, samples in found.items()
+            }
         items = {item.name for item in self.header.items}
         return JournalContent(
             self.header,
@@ -129,12 +137,12 @@ class Evidence:
             found.setdefault(visit.item, []).append(replace(samples, correction=correction, quarantined=why))
         return report, found
 
-    def _measurement(self, samples: Sequence[RoundSamples]) -> Measurement:
+    def _measurement(self, samples: Sequence[RoundSamples], level_spread: float) -> Measurement:
         plan = self.header.plan
         ordered = tuple(sorted(samples, key=lambda r: r.round))
         if plan.half_width is None:
-            return Measurement(ordered, min_rounds=min(plan.min_rounds, plan.rounds))
-        return Measurement(ordered, half_width=plan.half_width, min_rounds=plan.min_rounds)
+            return Measurement(ordered, min_rounds=min(plan.min_rounds, plan.rounds), level_spread=level_spread)
+        return Measurement(ordered, half_width=plan.half_width, min_rounds=plan.min_rounds, level_spread=level_spread)
 
     def _add_sample(self, record: Mapping[str, Any]) -> None:
         name, item, number = record["target"], record["item"], record["round"]

@@ -92,7 +92,6 @@ class _Run:
         self._evidence = Evidence(journal.header)
         for record in journal.records():
             self._evidence.add(record)
-        self._retried = set(self._evidence.failed)
         self._given_up: dict[Key, str] = {}
         self._failed_in_a_row = 0
         self._sessions: Openings
@@ -104,7 +103,7 @@ class _Run:
     @property
     def finished(self) -> bool:
         """Whether there is nothing left to take, nor to try again."""
-        return self._next() is None and not self._retried
+        return not self._evidence.failed and (self._evidence.ended or self._next() is None)
 
     def take(self, sessions: Openings) -> None:
         """Everything that is missing."""

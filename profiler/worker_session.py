@@ -25,6 +25,9 @@ WORKER = Path(__file__).with_name("worker.py")
 REPLY_TIMEOUT_S = 900.0
 """The longest a device may take for one request (loading a large graph on a slow board)."""
 
+SAMPLING_TIMEOUT_S, SAMPLING_TIMES = 60.0, 20.0
+"""A worker hangs if samples take so much longer than, and so many times as long as, the last ones did."""
+
 
 class WorkerSession:
     """Implements :class:`profiler.TimingSession`: starts the worker and talks to it.
@@ -37,6 +40,7 @@ class WorkerSession:
         self._transport = transport
         self._device = device.name
         self._numbers = itertools.count(1)
+        self._call_s: dict[str, float] = {}
         try:
             # -P: a worker beside our modules must not import them in place of other packages
             self._channel = transport.start([transport.python, "-P", "-u", transport.put(WORKER)])
@@ -86,7 +90,14 @@ class WorkerSession:
 
     def time(self, handle: str, calls: int, samples: int = 1) -> tuple[Sample, ...]:
         """``samples`` samples of ``calls`` calls each, taken in a row on the device."""
-        return _samples(calls, self._ask("time", handle=handle, calls=calls, samples=samples))
+        call_s = self._call_s.get(handle)
+        patience_s = REPLY_TIMEOUT_S
+        if call_s is not None:
+            patience_s = min(patience_s, SAMPLING_TIMEOUT_S + SAMPLING_TIMES * call_s * calls * samples)
+        reply = self._ask("time", patience_s, handle=handle, calls=calls, samples=samples)
+        taken = _samples(calls, reply)
+        self._call_s[handle] = max(sample.wall_ns for sample in taken) / calls / 1e9
+        return taken
 
     def run(self, handle: str, inputs: Tensors | None = None) -> dict[str, npt.NDArray[np.generic]]:
         """Outputs of the last stage, by the very calls that are timed if ``inputs`` is None."""
@@ -138,12 +149,12 @@ class WorkerSession:
     ) -> None:
         self.close()
 
-    def _ask(self, operation: str, **arguments: object) -> dict[str, Any]:
+    def _ask(self, operation: str, patience_s: float | None = None, /, **arguments: object) -> dict[str, Any]:
         number = next(self._numbers)
         try:
             self._channel.write_line(json.dumps({"id": number, "op": operation, **arguments}))
             while True:
-                line = self._channel.read_line(REPLY_TIMEOUT_S)
+                line = self._channel.read_line(REPLY_TIMEOUT_S if patience_s is None else patience_s)
                 if line is None:
                     raise SessionError(self._died(operation))
                 reply = json.loads(line)
