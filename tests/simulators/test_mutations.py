@@ -8,9 +8,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from simulators import systolic_checks
+from simulators import shiftadd_checks, systolic_checks
 
-CHECKS: dict[str, Callable[[ModuleType], None]] = {**systolic_checks.CHECKS}
+CHECKS: dict[str, Callable[[ModuleType], None]] = {**systolic_checks.CHECKS, **shiftadd_checks.CHECKS}
 """Module -> the check that knows its figures, from a source that is not the module."""
 
 
