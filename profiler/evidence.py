@@ -58,8 +58,8 @@ class Evidence:
 
     @property
     def ended(self) -> bool:
-        """Whether a run came to its end and nothing was taken after that."""
-        return bool(self._environment) and self._environment[-1].at == "end"
+        """Whether a run that measured something came to its end, and nothing was taken after that."""
+        return len(self) > 0 and self._environment[-1:] != [] and self._environment[-1].at == "end"
 
     def has(self, key: Key, number: int) -> bool:
         """Whether the item was sampled in that round."""
