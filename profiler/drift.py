@@ -64,17 +64,25 @@ class DriftReport:
     """What the references say of one target's run.
 
     ``rounds`` has for every round the mean ratio of each workload to its undisturbed level,
-    ``levels_ms`` those levels, ``mix`` each item's share of compute.
+    ``levels_ms`` those levels and ``level_spreads`` their standard deviations (0 where nothing is
+    corrected), ``mix`` each item's share of compute.
     """
 
     corrections: Mapping[Key, tuple[float, str | None]] = field(default_factory=dict)
     rounds: Mapping[int, Mapping[Workload, float]] = field(default_factory=dict)
     levels_ms: Mapping[Workload, float] = field(default_factory=dict)
+    level_spreads: Mapping[Workload, float] = field(default_factory=dict)
     mix: Mapping[str, float] = field(default_factory=dict)
 
     def correction(self, visit: Visit) -> tuple[float, str | None]:
         """The factor that takes the drift out of ``visit``, and why it is quarantined if it is."""
         return self.corrections.get(visit.key, (1.0, visit.hard))
+
+    def level_spread(self, item: str) -> float:
+        """Standard deviation, as a share, of what the correction of all rounds of an item is off in common."""
+        mix = self.mix.get(item, _COMMON_MIX)
+        compute, memory = (self.level_spreads.get(workload, 0.0) for workload in ("compute", "memory"))
+        return math.hypot(mix * compute, (1 - mix) * memory)
 
     @property
     def quarantined(self) -> Mapping[Key, str]:
@@ -153,7 +161,8 @@ class _Fit:
             corrections[visit.key] = (math.exp(-chosen[i]) if why is None else 1.0, why)
         levels = {workload: track.level_ms for workload, track in self.tracks.items()}
         fitted = {str(name): float(share) for name, share in zip(self.names, mix, strict=True)}
-        return DriftReport(corrections, self._by_round(), levels, fitted)
+        spreads = {workload: track.level_spread for workload, track in self.tracks.items()}
+        return DriftReport(corrections, self._by_round(), levels, spreads, fitted)
 
     def _log_ratio(self, mix: Floats) -> Floats:
         ratio: Floats = self.memory + mix[self.item] * self.excess

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
@@ -40,33 +41,42 @@ _UNSTABLE_QUARANTINE = 0.5
 _TREND_Z = 3.3
 
 
-def intervals_ms(rounds_ms: Floats, confidence: float = 0.95) -> Floats:
+def intervals_ms(rounds_ms: Floats, confidence: float = 0.95, level_spread: float = 0.0) -> Floats:
     """Intervals of the median of each row; ``rounds_ms`` is (items, rounds), the result (items, 2).
 
-    Holds after stopping at the :func:`looks` too. Deterministic. Raises ValueError without rounds.
+    ``level_spread`` is the standard deviation, as a share, of an error that all rounds have in
+    common (:meth:`profiler.drift.DriftReport.level_spread`); it is added in quadrature. Holds after
+    stopping at the :func:`looks` too. Deterministic. Raises ValueError without rounds.
     """
-    items, rounds = rounds_ms.shape
+    rounds = rounds_ms.shape[1]
     if rounds == 0 or not 0 < confidence < 1:
         raise ValueError(f"{rounds} rounds at confidence {confidence}: needs a round, and a confidence in (0, 1)")
     spent = (_MISS_FIRST if rounds <= MIN_ROUNDS else _MISS_LATER) * (1 - confidence)
     ordered = np.sort(rounds_ms, axis=1)
     if rounds < _NONPARAMETRIC_FROM:
-        return _student(ordered, 1 - spent)
-    depth, weight = _order_statistics(rounds, 1 - spent)
-    inner = (1 - weight) * ordered[:, depth - 1] + weight * ordered[:, depth]
-    outer = (1 - weight) * ordered[:, rounds - depth] + weight * ordered[:, rounds - depth - 1]
-    return np.stack([inner, outer], axis=1).reshape(items, 2)
+        ends = _student(ordered, 1 - spent)
+    else:
+        depth, weight = _order_statistics(rounds, 1 - spent)
+        low = (1 - weight) * ordered[:, depth - 1] + weight * ordered[:, depth]
+        high = (1 - weight) * ordered[:, rounds - depth] + weight * ordered[:, rounds - depth - 1]
+        ends = np.stack([low, high], axis=1)
+    if level_spread == 0:
+        return ends
+    middle = np.median(ordered, axis=1, keepdims=True)
+    common = _normal_quantile(confidence) * level_spread * middle
+    widened: Floats = middle + np.array([-1.0, 1.0]) * np.hypot(ends - middle, common)
+    return widened
 
 
-def interval_ms(rounds_ms: Floats, confidence: float = 0.95) -> tuple[float, float]:
+def interval_ms(rounds_ms: Floats, confidence: float = 0.95, level_spread: float = 0.0) -> tuple[float, float]:
     """:func:`intervals_ms` of one item; ``rounds_ms`` is (rounds,)."""
-    low, high = intervals_ms(np.asarray(rounds_ms, dtype=np.float64)[None, :], confidence)[0]
+    low, high = intervals_ms(np.asarray(rounds_ms, dtype=np.float64)[None, :], confidence, level_spread)[0]
     return float(low), float(high)
 
 
-def half_width_ms(rounds_ms: Floats, confidence: float = 0.95) -> float:
+def half_width_ms(rounds_ms: Floats, confidence: float = 0.95, level_spread: float = 0.0) -> float:
     """Half of the interval's length."""
-    low, high = interval_ms(rounds_ms, confidence)
+    low, high = interval_ms(rounds_ms, confidence, level_spread)
     return (high - low) / 2
 
 
@@ -81,18 +91,25 @@ def looks(min_rounds: int = MIN_ROUNDS, max_rounds: int = 1000) -> tuple[int, ..
     return tuple(found)
 
 
-def enough(rounds_ms: Floats, half_width: float = HALF_WIDTH, min_rounds: int = MIN_ROUNDS) -> bool:
+def enough(
+    rounds_ms: Floats, half_width: float = HALF_WIDTH, min_rounds: int = MIN_ROUNDS, level_spread: float = 0.0
+) -> bool:
     """Whether to stop: this many used rounds is one of the :func:`looks`, and the interval is tight."""
-    return len(rounds_ms) in looks(min_rounds) and is_tight(rounds_ms, half_width)
+    return len(rounds_ms) in looks(min_rounds) and is_tight(rounds_ms, half_width, level_spread)
 
 
-def is_tight(rounds_ms: Floats, half_width: float = HALF_WIDTH) -> bool:
+def is_tight(rounds_ms: Floats, half_width: float = HALF_WIDTH, level_spread: float = 0.0) -> bool:
     """Whether the 95 % interval is within ``half_width`` of the latency, or within 1 us."""
-    return half_width_ms(rounds_ms) <= max(TIGHT_MS, half_width * float(np.median(rounds_ms)))
+    wanted_ms = max(TIGHT_MS, half_width * float(np.median(rounds_ms)))
+    return half_width_ms(rounds_ms, level_spread=level_spread) <= wanted_ms
 
 
 def status(
-    rounds_ms: Floats, half_width: float = HALF_WIDTH, min_rounds: int = MIN_ROUNDS, quarantined: int = 0
+    rounds_ms: Floats,
+    half_width: float = HALF_WIDTH,
+    min_rounds: int = MIN_ROUNDS,
+    quarantined: int = 0,
+    level_spread: float = 0.0,
 ) -> Status:
     """What may be said of an item with these used (corrected) rounds, in the order they were taken.
 
@@ -103,7 +120,7 @@ def status(
     used = len(rounds_ms)
     if used == 0 or quarantined > _UNSTABLE_QUARANTINE * (used + quarantined) or _trends(rounds_ms, half_width):
         return "unstable"
-    return "converged" if used >= min_rounds and is_tight(rounds_ms, half_width) else "budget"
+    return "converged" if used >= min_rounds and is_tight(rounds_ms, half_width, level_spread) else "budget"
 
 
 @lru_cache(maxsize=1024)
@@ -129,6 +146,11 @@ def _student(ordered: Floats, confidence: float) -> Floats:
     reach = _student_quantile(rounds, confidence) * spread * math.sqrt(math.pi / 2 / rounds)
     reach = np.minimum(reach, middle * (1 - 1e-9)) if rounds == 1 else reach
     return np.concatenate([np.minimum(middle - reach, ordered[:, :1]), np.maximum(middle + reach, ordered[:, -1:])], 1)
+
+
+@lru_cache(maxsize=64)
+def _normal_quantile(confidence: float) -> float:
+    return NormalDist().inv_cdf((1 + confidence) / 2)
 
 
 @lru_cache(maxsize=64)

@@ -53,13 +53,15 @@ class Measurement:
     """Everything measured of one item on one target; all statistics are derived from it.
 
     Quarantined rounds count for nothing, unless there are no others.
-    ``half_width`` (a share of the latency) and ``min_rounds`` say when it is converged.
+    ``half_width`` (a share of the latency) and ``min_rounds`` say when it is converged;
+    ``level_spread`` is what the corrections of all rounds may be off in common (a share, standard deviation).
     """
 
     rounds: tuple[RoundSamples, ...]
     source: Source = "measured"
     half_width: float = 0.02
     min_rounds: int = 10
+    level_spread: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.rounds or any(not r.wall_ns or len(r.wall_ns) != len(r.cpu_ns) for r in self.rounds):
@@ -115,13 +117,13 @@ class Measurement:
 
     def interval_ms(self, clock: Clock, confidence: float = 0.95) -> tuple[float, float]:
         """Where :meth:`latency_ms` lies (:mod:`profiler.interval`); a block is a round; deterministic."""
-        return interval_ms(self.rounds_ms(clock), confidence)
+        return interval_ms(self.rounds_ms(clock), confidence, self.level_spread)
 
     def status(self, clock: Clock, half_width: float | None = None) -> Status:
         """``converged`` if the interval is as tight as wanted, ``unstable`` if the rounds disagree, else ``budget``."""
         good = np.array([r.latency_ms(clock) for r in self.rounds if r.quarantined is None])
         wanted = self.half_width if half_width is None else half_width
-        return status(good, wanted, self.min_rounds, len(self.rounds) - len(good))
+        return status(good, wanted, self.min_rounds, len(self.rounds) - len(good), self.level_spread)
 
     def spread(self, clock: Clock) -> float:
         """Interquartile range of the rounds, as a share of the latency (0.01 is one per cent)."""

@@ -49,7 +49,7 @@ def is_done(plan: JournalPlan, measured: Measurement | None, clock: Clock) -> bo
         return True
     if plan.half_width is None or good < plan.min_rounds:
         return False
-    return enough(measured.rounds_ms(clock), plan.half_width, plan.min_rounds)
+    return enough(measured.rounds_ms(clock), plan.half_width, plan.min_rounds, measured.level_spread)
 
 
 def rounds_ahead(plan: JournalPlan, measured: Measurement | None, done: bool) -> int:
