@@ -52,22 +52,30 @@ def validate(
     json: JsonOption = False,
 ) -> None:
     """Check the registry, and with --open that every device answers."""
-    from hwnas.profiling import opened
-    from profiler import load_devices
+    from contextlib import closing
+
+    from profiler import load_devices, open_session
+    from profiler.simulators.device import SimulatedDevice
 
     registry = load_devices(devices)
     found = []
     for device in registry.by_name.values():
         entry: dict[str, object] = {"device": device.name, "valid": True}
-        if open_sessions:
-            with opened(device, cache_folder(None)) as session:
+        if isinstance(device, SimulatedDevice):
+            entry |= {"engine": device.engine, "configuration": device.configuration}
+        elif open_sessions:
+            with closing(open_session(device, cache_folder(None))) as session:
                 entry |= {"target": str(session.target), "facts": session.facts()}
         found.append(entry)
     emit(
         {"file": str(registry.path), "devices": found},
         json,
-        lambda: "\n".join(f"{entry['device']}: {entry.get('target', 'valid')}" for entry in found),
+        lambda: "\n".join(f"{entry['device']}: {entry.get('target', 'valid')}{_by(entry)}" for entry in found),
     )
+
+
+def _by(entry: dict[str, object]) -> str:
+    return f", estimated by {entry['engine']}: nothing runs there" if "engine" in entry else ""
 
 
 @app.command(

@@ -59,6 +59,9 @@ def test_devices_list(simulated):
     assert found["array"]["note"] == "simulated: every number is an estimate"
     assert "every number is an estimate" in simulated("devices", "list").out
     assert found["x86"]["note"] == ""
+    told = simulated("devices", "validate", "--open").out
+    assert "array: valid, estimated by systolic: nothing runs there" in told
+    assert "x86: x86/onnxruntime-" in told
 
 
 def test_profile(simulated, tmp_path):
