@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hwnas.cli import lut_check, lut_diff
+from hwnas.cli import lut_check, lut_diff, lut_exchange
 from hwnas.cli.console import emit, guarded, table
 from hwnas.cli.options import FamilyOption, JsonOption, load
 from hwnas.cli.tables import describe, summary
@@ -28,6 +28,7 @@ def show(
     json: JsonOption = False,
 ) -> None:
     """A table's target, rows and calibration. With --space, also what it lacks and what measures that."""
+    from hwnas.families.deployed import as_in_table
     from hwnas.latency import operators_of
     from hwnas.workload import Workload
     from latency_luts import LatencyLut
@@ -36,7 +37,7 @@ def show(
     coverage: dict[str, object] = {"missing": None, "covered": None, "command": None}
     if space is not None:
         loaded, kind = load(space, family)
-        wanted = operators_of(loaded, kind, Workload.from_dict(content.workload))
+        wanted = operators_of(loaded, as_in_table(kind, content), Workload.from_dict(content.workload))
         same = loaded.fingerprint == content.subject.fingerprint
         missing = [str(operator) for operator in content.missing(wanted)]
         coverage = {
@@ -92,3 +93,4 @@ def measuring(space: str, content: LatencyLut, default: Workload, same: bool, lu
 
 lut_check.register(app)
 lut_diff.register(app)
+lut_exchange.register(app)
