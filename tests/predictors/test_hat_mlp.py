@@ -49,7 +49,7 @@ def test_weights_start_as_torch_draws_them() -> None:
     for (weight, bias), (inputs, outputs) in zip(layers, pairwise(mlp.SIZES), strict=True):
         assert weight.shape == (outputs, inputs)
         like = nn.Linear(inputs, outputs)
-        bound = float(like.weight.abs().max())
+        bound = float(like.weight.detach().abs().max())
         assert bound * 0.9 <= float(weight.abs().max()) <= inputs**-0.5
         assert float(bias.abs().max()) <= inputs**-0.5
 
