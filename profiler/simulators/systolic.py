@@ -6,9 +6,10 @@ Nodes run one after another, with nothing fused. The array's cycles are those of
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -19,8 +20,8 @@ from profiler.simulators.energy import KIB, EnergyTable, area_mm2, energy_table
 from profiler.simulators.estimate import Primitive, Provenance
 from profiler.simulators.graph import MatrixProduct, Node, Tensor, matrix_product
 from profiler.simulators.nodewise import NodeEngine, NodewiseEstimator
-from profiler.simulators.systolic_array import Array, ArrayRun, Dataflow, run
-from profiler.simulators.systolic_memory import Buffers, Traffic, traffic, with_transfers
+from profiler.simulators.systolic_array import Array, Dataflow, ceil_div, run
+from profiler.simulators.systolic_memory import Buffers, traffic, with_transfers
 from profiler.simulators.vector import bytes_of, operations_of, read_elements
 
 VERSION = "1"
@@ -111,22 +112,52 @@ class Parameters(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class ProductCost:
-    """One matrix product (all of its batch). Accesses in words, traffic in words and bytes, energy in mJ."""
+    """One matrix product, all of its batch. SRAM accesses and DRAM traffic in words, energy in mJ if there is a table.
 
-    run: ArrayRun
-    traffic: Traffic
-    batch: int
+    ``dram_ofmap_reads`` and all but the last of ``dram_ofmap_writes`` are partial sums that found no room.
+    """
+
+    macs: int
+    elements: int
     cycles: int
     compute_cycles: int
+    ifmap_sram_reads: int
+    filter_sram_reads: int
+    ofmap_sram_reads: int
+    ofmap_sram_writes: int
+    dram_ifmap_reads: int
+    dram_filter_reads: int
+    dram_ofmap_reads: int
+    dram_ofmap_writes: int
     dram_read_bytes: float
     dram_write_bytes: float
-    ofmap_sram_reads: int
     energy_mj: float | None
 
     @property
     def utilisation(self) -> float:
         """Share of the array's multiply-accumulates that were the product's, stalls included."""
-        return self.run.utilisation * self.compute_cycles / self.cycles
+        return self.macs / (self.cycles * self.elements)
+
+    def then(self, other: ProductCost) -> ProductCost:
+        """Both, one after the other, on the same array."""
+        energies = self.energy_mj, other.energy_mj
+        return ProductCost(
+            macs=self.macs + other.macs,
+            elements=self.elements,
+            cycles=self.cycles + other.cycles,
+            compute_cycles=self.compute_cycles + other.compute_cycles,
+            ifmap_sram_reads=self.ifmap_sram_reads + other.ifmap_sram_reads,
+            filter_sram_reads=self.filter_sram_reads + other.filter_sram_reads,
+            ofmap_sram_reads=self.ofmap_sram_reads + other.ofmap_sram_reads,
+            ofmap_sram_writes=self.ofmap_sram_writes + other.ofmap_sram_writes,
+            dram_ifmap_reads=self.dram_ifmap_reads + other.dram_ifmap_reads,
+            dram_filter_reads=self.dram_filter_reads + other.dram_filter_reads,
+            dram_ofmap_reads=self.dram_ofmap_reads + other.dram_ofmap_reads,
+            dram_ofmap_writes=self.dram_ofmap_writes + other.dram_ofmap_writes,
+            dram_read_bytes=self.dram_read_bytes + other.dram_read_bytes,
+            dram_write_bytes=self.dram_write_bytes + other.dram_write_bytes,
+            energy_mj=None if energies[0] is None or energies[1] is None else energies[0] + energies[1],
+        )
 
 
 @dataclass(frozen=True)
@@ -211,50 +242,69 @@ def product_cost(
 ) -> ProductCost:
     """What ``product`` takes; ``on_chip`` says which of first operand, second and result never go to DRAM.
 
-    A bias is read from DRAM into the accumulators. The products of a batch run one after another.
+    A bias is read from DRAM into the accumulators. The products of a batch run one after another. Where the
+    sums of all that streams through the array are more than the accumulators hold, the stream is cut into
+    parts that fit, if that is faster than to spill: the stationary operand is then loaded for each part.
     """
-    array, word = given.array, given.word_bytes
+    whole = _whole(given, product, on_chip, scalesim_surplus)
+    if not given.accumulates or given.dataflow == "os":
+        return whole
+    stream, held = (product.m, product.n) if given.dataflow == "ws" else (product.n, product.m)
+    parts = ceil_div(stream, given.buffers.ofmap_words // min(given.cols, held))
+    size = ceil_div(stream, parts)
+    costs = []
+    for start in range(0, stream, size):
+        here = min(size, stream - start)
+        part = replace(product, m=here) if given.dataflow == "ws" else replace(product, n=here)
+        costs.append(_whole(given, part, on_chip, scalesim_surplus))
+    cut = functools.reduce(ProductCost.then, costs)
+    return min(whole, cut, key=lambda cost: cost.cycles)
+
+
+def _whole(
+    given: Parameters, product: MatrixProduct, on_chip: tuple[bool, bool, bool], scalesim_surplus: bool
+) -> ProductCost:
+    array, word, batch = given.array, given.word_bytes, product.batch
     once = run(array, product.m, product.k, product.n, scalesim_surplus=scalesim_surplus)
     moved = traffic(array, once, given.buffers)
     ifmap_on_chip, filter_on_chip, ofmap_on_chip = on_chip
-    words_in = (0 if ifmap_on_chip else moved.ifmap_reads) + (0 if filter_on_chip else moved.filter_reads)
-    words_in += product.n if product.bias else 0
-    words_out = 0 if ofmap_on_chip else moved.ofmap_writes
-    dram_read = product.batch * (words_in * word + moved.partial_reads * ACCUMULATOR_BYTES)
-    dram_write = product.batch * (words_out * word + moved.partial_writes * ACCUMULATOR_BYTES)
-    compute = product.batch * once.cycles
+    ifmap_in = 0 if ifmap_on_chip else batch * moved.ifmap_reads
+    filter_in = 0 if filter_on_chip else batch * moved.filter_reads
+    bias_in = batch * product.n if product.bias else 0
+    ofmap_out = 0 if ofmap_on_chip else batch * moved.ofmap_writes
+    spilled, refilled = batch * moved.partial_writes, batch * moved.partial_reads
+    sums = batch * once.ofmap_sram_writes
+    added = sums - batch * product.m * product.n if given.accumulates and given.dataflow != "os" else 0
+    dram_read = word * (ifmap_in + filter_in + bias_in) + ACCUMULATOR_BYTES * refilled
+    dram_write = word * ofmap_out + ACCUMULATOR_BYTES * spilled
+    compute = batch * once.cycles
     transfer = math.ceil((dram_read + dram_write) / given.dram_bytes_per_cycle)
-    cycles = with_transfers(compute, transfer, product.batch * once.folds, double_buffered=given.double_buffered)
-    sum_reads = once.ofmap_sram_writes - product.m * product.n if given.accumulates and given.dataflow != "os" else 0
     energy, table = None, given.energy_table
     if table is not None:
-        accumulator_bytes = product.batch * ACCUMULATOR_BYTES
-        ifmap_in, filter_in = (
-            product.batch * word * (0 if kept else words)
-            for kept, words in ((ifmap_on_chip, moved.ifmap_reads), (filter_on_chip, moved.filter_reads))
-        )
+        ofmap_read = ACCUMULATOR_BYTES * (added + spilled) + word * ofmap_out
         pj = (
             product.macs * table.mac_pj[given.precision]
-            + _sram_pj(table, given.ifmap_kib, product.batch * word * once.ifmap_sram_reads, ifmap_in)
-            + _sram_pj(table, given.filter_kib, product.batch * word * once.filter_sram_reads, filter_in)
-            + _sram_pj(
-                table,
-                given.ofmap_kib,
-                accumulator_bytes * (sum_reads + moved.partial_writes) + product.batch * word * words_out,
-                accumulator_bytes * (once.ofmap_sram_writes + moved.partial_reads),
-            )
+            + _sram_pj(table, given.ifmap_kib, word * batch * once.ifmap_sram_reads, word * ifmap_in)
+            + _sram_pj(table, given.filter_kib, word * batch * once.filter_sram_reads, word * filter_in)
+            + _sram_pj(table, given.ofmap_kib, ofmap_read, ACCUMULATOR_BYTES * (sums + refilled))
             + table.dram_pj_per_byte * (dram_read + dram_write)
         )
         energy = MJ_PER_PJ * pj
     return ProductCost(
-        run=once,
-        traffic=moved,
-        batch=product.batch,
-        cycles=cycles,
+        macs=product.macs,
+        elements=given.rows * given.cols,
+        cycles=with_transfers(compute, transfer, batch * once.folds, double_buffered=given.double_buffered),
         compute_cycles=compute,
+        ifmap_sram_reads=batch * once.ifmap_sram_reads,
+        filter_sram_reads=batch * once.filter_sram_reads,
+        ofmap_sram_reads=added,
+        ofmap_sram_writes=sums,
+        dram_ifmap_reads=ifmap_in,
+        dram_filter_reads=filter_in,
+        dram_ofmap_reads=refilled,
+        dram_ofmap_writes=ofmap_out + spilled,
         dram_read_bytes=dram_read,
         dram_write_bytes=dram_write,
-        ofmap_sram_reads=sum_reads,
         energy_mj=energy,
     )
 

@@ -220,7 +220,9 @@ def check_systolic(module):
     assert (cost.compute_cycles, cost.dram_read_bytes, cost.dram_write_bytes) == (324, 424, 192)
     assert cost.cycles == math.ceil((324 + 308 + 17 * 324) / 18)
     assert cost.utilisation == pytest.approx(1920 / (16 * cost.cycles), rel=1e-12)
-    assert cost.ofmap_sram_reads == 2 * 96
+    assert (cost.ofmap_sram_reads, cost.ofmap_sram_writes) == (2 * 2 * 96, 2 * 3 * 96)
+    assert (cost.ifmap_sram_reads, cost.filter_sram_reads) == (2 * 3 * 80, 2 * 120)
+    assert (cost.dram_ifmap_reads, cost.dram_filter_reads, cost.dram_ofmap_writes) == (160, 240, 192)
     pj = (
         1920 * PJ["mac"]
         + 2 * PJ["ifmap"] * (3 * 80 + 80)
@@ -240,9 +242,24 @@ def check_systolic(module):
     )
     swapped = module.product_cost(given, PRODUCT, on_chip=(False, True, False))
     assert swapped.dram_read_bytes == 2 * (80 + 12)
-    spilling = {"ofmap_kib": 60 / 1024, "ifmap_kib": 150 / 1024, "double_buffered": False, "energy": "cacti7-45nm/1"}
-    spilled = module.product_cost(module.Parameters(**SMALL | spilling), PRODUCT)  # 15 sums fit
-    assert (spilled.traffic.partial_writes, spilled.traffic.partial_reads) == (192, 192)
+    few = {"ofmap_kib": 60 / 1024, "ifmap_kib": 150 / 1024, "double_buffered": False, "energy": "cacti7-45nm/1"}
+    cut = module.product_cost(module.Parameters(**SMALL | few), PRODUCT)  # 15 sums fit: 3, 3 and 2 rows at a time
+    assert cut.compute_cycles == 2 * 9 * (13 + 13 + 12)
+    assert (cut.dram_ifmap_reads, cut.dram_filter_reads, cut.dram_ofmap_reads) == (160, 3 * 240, 0)
+    assert (cut.dram_read_bytes, cut.dram_write_bytes) == (160 + 3 * 264, 192)
+    assert cut.cycles == cut.compute_cycles + (cut.dram_read_bytes + cut.dram_write_bytes) / 2
+    assert cut.utilisation == pytest.approx(1920 / (16 * cut.cycles), rel=1e-12)
+    assert (cut.ifmap_sram_reads, cut.filter_sram_reads) == (2 * 3 * 80, 3 * 240)
+    assert (cut.ofmap_sram_reads, cut.ofmap_sram_writes) == (2 * 192, 2 * 288)
+    transposed = module.product_cost(
+        module.Parameters(**SMALL | few | {"dataflow": "is", "filter_kib": 150 / 1024, "ifmap_kib": 32}),
+        MatrixProduct(2, 12, 10, 8, weights=True),
+    )
+    assert transposed.cycles == cut.cycles - 3 * 24 / 2  # which has a bias, loaded for each part
+    # where transfers take no time, spilling is as good, and loads nothing again
+    spilled = module.product_cost(module.Parameters(**SMALL | few | {"dram_bytes_per_s": None}), PRODUCT)
+    assert spilled.cycles == 324
+    assert (spilled.dram_ofmap_writes, spilled.dram_ofmap_reads) == (2 * (96 + 192), 2 * 192)
     assert (spilled.dram_read_bytes, spilled.dram_write_bytes) == (424 + 2 * 4 * 192, 192 + 2 * 4 * 192)
     table = module.energy_table("cacti7-45nm/1")
     ifmap, weights, ofmap = (
