@@ -31,5 +31,5 @@ class Predictor(Protocol):
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Self:
-        """The inverse of :meth:`as_dict`; raises KeyError, TypeError or ValueError for what is none."""
+        """The inverse of :meth:`as_dict`; raises KeyError, TypeError, ValueError or WorkloadError for what is none."""
         ...
