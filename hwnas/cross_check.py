@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from hwnas.changed import changed_since
 from hwnas.explain import Explanation
 from hwnas.families.base import Family
 from hwnas.latency import TableLatency
@@ -15,7 +16,6 @@ from hwnas.profiling import ModelChoice, code_fingerprint, model_item, opened
 from hwnas.scopes import Scopes
 from latency_luts import OperatorSpec
 from profiler import Device, Program, RoundSamples, SessionError, TimingSession, check_parity
-from profiler.fingerprint import changes
 from profiler.primitives import Primitive, ProfilingSession, primitives
 
 PROFILES, CALLS = 3, 200
@@ -89,8 +89,7 @@ def measured_check(
         timed_ms = _timed_ms(session, handle)
         calls = max(10, min(CALLS, int(PROFILE_MS / timed_ms)))
         nodes = primitives(*(session.profile(handle, calls) for _ in range(PROFILES)))
-        then, now = model.lut.environment.get("start"), session.facts()
-    changed = changes(then, now, model.lut.target.clock) if isinstance(then, Mapping) else ()
+        changed = changed_since(model.lut, session.facts())
     return cross_check(explanation, model, family, nodes, timed_ms, changed)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from hwnas.candidates import write_candidate
+from hwnas.changed import changed_during
 from hwnas.errors import InfeasibleError, SearchError
 from hwnas.families.base import Family
 from hwnas.files import artifact_cache, write_json
@@ -22,13 +23,13 @@ from hwnas.search.run import SearchResult, run_search, search_header
 from hwnas.space import Candidate, SearchSpace
 from hwnas.workload import Workload
 from latency_luts import LatencyLut
-from profiler import Device
+from profiler import Device, read_journal
 
 if TYPE_CHECKING:
     from hwnas.data.task import Pair, Task
     from hwnas.supernet import SuperTransformer
 
-JOURNAL = "search.journal.jsonl"
+JOURNAL, FINALISTS = "search.journal.jsonl", "finalists.journal.jsonl"
 """In a search's folder: every candidate it evaluated."""
 
 CONFIDENCE = 0.95
@@ -94,7 +95,8 @@ class SearchOutcome:
 
     ``limits`` are those asked for, ``searched`` those the search kept to stay below them.
     ``predictions`` says what the predicted latencies are from. ``drift`` is the device's latency
-    now over the table's; ``None`` if unknown.
+    now over the table's; ``None`` if unknown. ``changed`` says how the device differs from when the
+    table was made.
     """
 
     method: Method
@@ -105,6 +107,7 @@ class SearchOutcome:
     finalists: tuple[Finalist, ...]
     winner: Finalist | None
     drift: float | None
+    changed: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, object]:
         """JSON-able."""
@@ -117,6 +120,7 @@ class SearchOutcome:
             "finalists": [finalist.as_dict() for finalist in self.finalists],
             "winner": None if self.winner is None else self.winner.as_dict(),
             "drift": self.drift,
+            "changed": list(self.changed),
         }
 
 
@@ -200,6 +204,7 @@ def measure_finalists(
     rounds: int,
     cache: Path,
     measuring: Progress,
+    waiting: Callable[[str], None] | None = None,
 ) -> tuple[tuple[Finalist, ...], float | None]:
     """Measure candidates (with their losses) on the device, in the same rounds as models the table knows.
 
@@ -217,7 +222,7 @@ def measure_finalists(
         rounds=rounds, calibration=0, check=0, extra=(*wanted, *(a for a in anchors if a not in wanted))
     )
     plan = build_plan(space, family, workload, sampling, OnnxExporter(), cache, quietly, operators=())
-    with open_for(device, cache) as opener:
+    with open_for(device, cache, waiting) as opener:
         target = target_of(opener)
         if target != table.target:
             raise SearchError(f"the table is of {table.target}, this is {target}; profile the space here first")
@@ -251,6 +256,7 @@ def search_and_measure(
     cache: Path | None = None,
     searching: Progress = quietly,
     measuring: Progress = quietly,
+    waiting: Callable[[str], None] | None = None,
 ) -> SearchOutcome:
     """Search, measure the best on ``device`` (if any), and write ``search.json`` and ``winner.yml`` to ``out``.
 
@@ -258,7 +264,7 @@ def search_and_measure(
     the limit (whose prediction does, if nothing is measured). Everything evaluated or measured is kept in journals in
     ``out``; the same call goes on where it was interrupted. ``limits`` need a
     :class:`TableLatency`. Raises :class:`hwnas.errors.WorkloadError` if the table was measured for
-    another number of output symbols than the task has.
+    another number of output symbols than the task has. For ``waiting`` see :func:`hwnas.profiling.opened`.
     """
     from hwnas.data.task import require_vocabulary
     from hwnas.training import weights_digest
@@ -285,7 +291,8 @@ def search_and_measure(
     assert isinstance(limits.latency, TableLatency)
     best = result.top(request.finalists, space)
     losses = [(evaluation.candidate, evaluation.loss) for evaluation in best]
-    drift = None
+    drift: float | None = None
+    changed: tuple[str, ...] = ()
     if device is None:
         finalists = tuple(
             Finalist(c, loss, limits.latency.of(c), predicted_interval_ms=_predicted_interval(limits.latency, c))
@@ -299,11 +306,13 @@ def search_and_measure(
             table,
             limits.latency,
             device,
-            out / "finalists.journal.jsonl",
+            out / FINALISTS,
             rounds=request.rounds,
             cache=cache or artifact_cache(),
             measuring=measuring,
+            waiting=waiting,
         )
+        changed = changed_during(table, read_journal(out / FINALISTS))
     winner = pick_winner(finalists, limits.latency_ms)
     outcome = SearchOutcome(
         method=request.method,
@@ -314,6 +323,7 @@ def search_and_measure(
         finalists=finalists,
         winner=winner,
         drift=drift,
+        changed=changed,
     )
     write_json(out / "search.json", outcome.as_dict())
     if winner is None:

@@ -89,7 +89,10 @@ def check(
     wait: WaitOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Say what would disturb a measurement on a device now, and what to do about it."""
+    """Say what would disturb a measurement on a device.
+
+    Looks at noise, neighbours and settings for a second or two, and says what to do about them.
+    """
     from hwnas.profiling import opened
     from profiler import SessionError, load_devices
     from profiler.preflight import Surveyor, judge

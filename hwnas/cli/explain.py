@@ -47,7 +47,7 @@ def explain(
     family: FamilyOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Say which operators of a candidate cost what; they sum to its prediction."""
+    """Say which operators of a candidate cost what."""
     from hwnas.candidates import read_candidate
     from hwnas.explain import explain as taken_apart
     from hwnas.latency import TableLatency
@@ -64,6 +64,7 @@ def explain(
     found = taken_apart(model, read_candidate(candidate, loaded))
     check = None
     if measure:
+        from hwnas.changed import note_of
         from hwnas.cross_check import measured_check
         from hwnas.profiling import require_target
         from profiler import load_devices
@@ -72,7 +73,7 @@ def explain(
         require_target(table_file.target, chosen)
         check = measured_check(found, model, kind, chosen, cache_folder(cache), say if wait else None)
         for change in check.changed:
-            say(f"note: since the table was made, {change}")
+            say(note_of(change))
     if picture is not None:
         draw(found, check, picture, f"{candidate.name}: {found.latency_ms:.4f} ms predicted on {found.target}")
     document = found.as_dict() | {"cross_check": None if check is None else check.as_dict()}

@@ -22,6 +22,7 @@ from hwnas.cli.options import (
     TargetTokensOption,
     ThreadsOption,
     VocabularyOption,
+    WaitOption,
     cache_folder,
     load,
     note_losses,
@@ -60,6 +61,7 @@ def export(
     devices: DevicesOption = None,
     cache: CacheOption = None,
     family: FamilyOption = None,
+    wait: WaitOption = False,
     json: JsonOption = False,
 ) -> None:
     """Make a bundle of a candidate. The weights are the SuperTransformer's; it is compared with PyTorch, then timed.
@@ -71,6 +73,7 @@ def export(
     import torch
 
     from hwnas.candidates import read_candidate
+    from hwnas.changed import changed_since, note_of
     from hwnas.data import load_task
     from hwnas.data.task import require_vocabulary
     from hwnas.deploy.bundle import Promise, refuse_what_is_no_bundle
@@ -128,7 +131,11 @@ def export(
         manifest: dict[str, Any] = export_bundle(
             loaded, kind, chosen, model, task, workload, target, promise, out,
             cache=cache_folder(cache), decoded=decoded, say=say, measuring=bar.update,
+            waiting=say if wait else None,
         )  # fmt: skip
+    if lut is not None:
+        for change in changed_since(content, manifest["proof"]["environment"]):
+            say(note_of(change))
     emit(manifest, json, lambda: describe(manifest, out))
     if latency_ms is not None and manifest["proof"]["measured_ms"] > latency_ms:
         raise SystemExit(3)

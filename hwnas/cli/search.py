@@ -22,6 +22,7 @@ from hwnas.cli.options import (
     TargetTokensOption,
     ThreadsOption,
     VocabularyOption,
+    WaitOption,
     cache_folder,
     load,
     note_losses,
@@ -96,11 +97,13 @@ def search(
     devices: DevicesOption = None,
     cache: CacheOption = None,
     family: FamilyOption = None,
+    wait: WaitOption = False,
     json: JsonOption = False,
 ) -> None:
     """Search a space for the lowest validation loss under hard limits. Run it again to resume."""
     import torch
 
+    from hwnas.changed import note_of
     from hwnas.data import load_task
     from hwnas.errors import SearchError
     from hwnas.latency import TableLatency
@@ -174,8 +177,10 @@ def search(
             cache=cache_folder(cache),
             searching=searching.update,
             measuring=measuring.update,
+            waiting=say if wait else None,
         )
-
+    for change in outcome.changed:
+        say(note_of(change))
     emit(outcome.as_dict(), json, lambda: _told(outcome, out))
     if outcome.winner is None:
         raise SystemExit(3)

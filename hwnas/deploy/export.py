@@ -51,6 +51,7 @@ def export_bundle(
     with_quality: bool = True,
     say: Callable[[str], None] = lambda message: None,
     measuring: Progress = quietly,
+    waiting: Callable[[str], None] | None = None,
 ) -> dict[str, object]:
     """Write the bundle of ``model`` to ``out`` and return its manifest.
 
@@ -59,7 +60,7 @@ def export_bundle(
     and the whole decoding loop is timed on ``device`` for ``workload``; the raw samples go with the
     bundle. Raises :class:`profiler.errors.ParityError` or :class:`DeployError` if either comparison
     fails, :class:`WorkloadError` if ``workload`` has another number of output symbols than the
-    model. After any failure ``out`` is what it was before.
+    model. After any failure ``out`` is what it was before. For ``waiting`` see :func:`hwnas.profiling.opened`.
     """
     from hwnas.decoding import MaxTokens
 
@@ -75,7 +76,7 @@ def export_bundle(
         program = program_of(stages, artifacts)
         item = PlanItem(candidate.key, "model", program, {"role": "bundle", "candidate": candidate.as_dict()})
         plan = Plan((item,), rounds=ROUNDS, samples=5, min_sample_ms=10.0, seed=0)
-        with open_for(device, cache or artifact_cache()) as opener:
+        with open_for(device, cache or artifact_cache(), waiting) as opener:
             target = target_of(opener)
             about = {"space": space.name, "fingerprint": space.fingerprint}
             content = run_plan(opener, target, plan, folder / JOURNAL, workload.as_dict(), about, measuring)

@@ -49,7 +49,7 @@ def test_a_device_that_has_changed_since_is_noticed(shell):
     changed["environment"]["start"]["numpy"] = "1.0"
     table.write_text("\n".join([json.dumps(changed), *rows]) + "\n")
     ran = shell(*EXPLAIN, "--measure", "--json")
-    assert "note: since the table was made, numpy was 1.0, is " in ran.err
+    assert "the device has changed: numpy was 1.0, is " in ran.err
     assert any(change.startswith("numpy was 1.0") for change in ran.json["cross_check"]["changed"])
 
 

@@ -88,7 +88,8 @@ class SubTransformer(nn.Module):
 
     def encode(self, source: Tensor, masked: float = MASKED) -> Memory:
         """The encoder, and the cross-attention keys and values of every layer; ``source`` (batch, tokens)."""
-        hidden, mask = self.source_embedding.embed(source, masked)
+        embed = self.source_embedding  # called as a module where it can be: that names its nodes when exported
+        hidden, mask = embed(source) if masked == MASKED else embed.embed(source, masked)
         outputs = []
         for attention, ffn in zip(self.encoder_attention, self.encoder_ffn, strict=True):
             hidden = ffn(attention(hidden, mask))
