@@ -162,7 +162,9 @@ def test_a_configuration_is_all_its_parameters() -> None:
 
 
 def test_nothing_runs_on_a_simulated_device(tmp_path: Path) -> None:
-    with pytest.raises(DeviceError, match="'a' is simulated: nothing runs or is measured there, it can only be estimated"):
+    with pytest.raises(
+        DeviceError, match="'a' is simulated: nothing runs or is measured there, it can only be estimated"
+    ):
         open_session(device(), tmp_path)
 
 
