@@ -18,30 +18,11 @@ from hwnas.limits import CandidateLimits
 from hwnas.search.protocol import BoundedLatency, LatencyModel
 from hwnas.space import SearchSpace
 from hwnas.spaces import load_space
-from latency_luts import LatencyLut, LutError, WholeModel
+from latency_luts import LutError
 from tests.contracts.latency_model import BoundedLatencyContract
-from tests.latency.tiny import TINY, WORKLOAD, TinyFamily, tiny_lut
+from tests.latency.tiny import TINY, WORKLOAD, TinyFamily, bounded_lut, tiny_lut
 
 FAMILY = TinyFamily()
-
-
-def bounded_lut(form: float = 0.02, seed: int = 0) -> LatencyLut:
-    """A calibrated table of ``TINY`` whose whole models are off by ``form``, with energies and intervals."""
-    rng, draw = np.random.default_rng(seed), random.Random(seed)
-    plain = tiny_lut()
-    rows = {
-        op: replace(row, interval_ms=(0.99 * row.latency_ms, 1.01 * row.latency_ms), metrics={"energy_mj": 0.1 * n})
-        for n, (op, row) in enumerate(plain.rows.items(), start=1)
-    }
-    models = []
-    for number in range(20):
-        operators = decompose(TINY, FAMILY, WORKLOAD, TINY.sample(draw))
-        latency_ms = 0.01 + 1.2 * sum(n * plain.latencies_ms[op] for op, n in operators.items())
-        latency_ms *= float(np.exp(form * rng.normal()))
-        role = "calibration" if number < 10 else "check"
-        halves = (latency_ms, latency_ms)
-        models.append(WholeModel(f"m{number}", role, {}, operators, latency_ms, halves, 10, 50, "sha", 0.0))  # type: ignore[arg-type]
-    return replace(plain, rows=rows, models=tuple(models)).calibrated()
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import replace
 from itertools import product
 
+import numpy as np
+
 from hwnas.families.base import Count, Term
+from hwnas.latency import decompose
 from hwnas.space import Candidate, Choice, SearchSpace
 from hwnas.workload import Workload
-from latency_luts import DISPATCH, LatencyLut, OperatorRow, OperatorSpec, Subject
+from latency_luts import DISPATCH, LatencyLut, OperatorRow, OperatorSpec, Subject, WholeModel
 from profiler.target import Target
 
 WORKLOAD = Workload(source_tokens=4, target_tokens=5, vocabulary=10)
@@ -74,3 +79,25 @@ def tiny_lut(**changes: object) -> LatencyLut:
         "rounds": 10,
     }
     return LatencyLut(**(fields | changes))  # type: ignore[arg-type]
+
+
+def bounded_lut(form: float = 0.02, seed: int = 0) -> LatencyLut:
+    """A calibrated table of ``TINY`` whose whole models are off by ``form``, with energies and intervals."""
+    rng, draw = np.random.default_rng(seed), random.Random(seed)
+    plain = tiny_lut()
+    rows = {
+        op: replace(row, interval_ms=(0.99 * row.latency_ms, 1.01 * row.latency_ms), metrics={"energy_mj": 0.1 * n})
+        for n, (op, row) in enumerate(plain.rows.items(), start=1)
+    }
+    models = []
+    for number in range(20):
+        candidate = TINY.sample(draw)
+        operators = decompose(TINY, TinyFamily(), WORKLOAD, candidate)
+        latency_ms = 0.01 + 1.2 * sum(n * plain.latencies_ms[op] for op, n in operators.items())
+        latency_ms *= float(np.exp(form * rng.normal()))
+        role = "calibration" if number < 10 else "check"
+        halves = (latency_ms, latency_ms)
+        models.append(
+            WholeModel(f"m{number}", role, candidate.as_dict(), operators, latency_ms, halves, 10, 50, "sha", 0.0)
+        )  # type: ignore[arg-type]
+    return replace(plain, rows=rows, models=tuple(models)).calibrated()
