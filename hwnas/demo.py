@@ -46,7 +46,7 @@ class DemoSettings:
 
     updates: int = 9000
     finetune_updates: int = 600
-    rounds: int = 20
+    rounds: int = 40
     calibration: int = 10
     check: int = 20
     limit_share: float = 0.5
@@ -106,7 +106,10 @@ def run_demo(
     say: Callable[[str], None],
     bar: Callable[[str], AbstractContextManager[Bar]],
 ) -> dict[str, object]:
-    """Run every step in ``out``, skipping what an interrupted run has finished, and return the figures."""
+    """Run every step in ``out``, skipping what an interrupted run has finished, and return the figures.
+
+    While another process measures on ``device`` it waits, and says so.
+    """
     from hwnas.data import load_task
     from hwnas.training import FinetuneSettings, TrainingSettings, finetune, train_supernet
 
@@ -144,6 +147,7 @@ def run_demo(
             cache=cache,
             exporting=shown.update,
             measuring=shown.update,
+            waiting=say,
         )
     assert table.calibration is not None
     held_out = table.calibration.evaluate(table.models_of("check"))
@@ -167,6 +171,7 @@ def run_demo(
             return search_and_measure(
                 space, family, supernet, task, table, limits, request, out / f"search-{method}",
                 device=device, exclude=exclude, cache=cache, searching=shown.update, measuring=shown.update,
+                waiting=say,
             )  # fmt: skip
 
     evolution = search("evolution")
@@ -195,7 +200,7 @@ def run_demo(
         manifest = export_bundle(
             space, family, best.candidate, model, task, workload, device,
             Promise(limit_ms, best.predicted_ms, str(table.target)), out / "bundle",
-            cache=cache, say=say, measuring=shown.update,
+            cache=cache, say=say, measuring=shown.update, waiting=say,
         )  # fmt: skip
     report: dict[str, object] = {
         "device": device.name,

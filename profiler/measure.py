@@ -16,6 +16,7 @@ from typing import Literal, get_args
 
 from profiler.errors import JournalError, ParityError, SessionError
 from profiler.evidence import Evidence
+from profiler.fingerprint import fingerprint
 from profiler.journal import parity_record
 from profiler.journal_writer import Journal
 from profiler.openings import Opener, Openings
@@ -298,8 +299,10 @@ class _Run:
             self._reliably(target, partial(self._write_facts, target, at, number))
 
     def _write_facts(self, target: str, at: str, number: int | None) -> None:
-        facts = self._sessions.get(target).facts()
-        self._write({"kind": "environment", "target": target, "at": at, "round": number, "facts": facts})
+        session = self._sessions.get(target)
+        facts = session.facts()
+        state = {"fingerprint": fingerprint(facts, session.target.clock), "facts": facts}
+        self._write({"kind": "environment", "target": target, "at": at, "round": number, **state})
 
     def _make_ready(self, key: Key) -> None:
         handle, _ = self._sessions.load(key[0], self._items[key[1]])

@@ -1,7 +1,8 @@
 import json
+import os
 
 import pytest
-from cli.shell import Shell
+from cli.shell import PROFILE, SEARCH, Shell, ended, records
 
 from profiler.fingerprint import fingerprint
 from profiler.lock import alone_on
@@ -47,3 +48,31 @@ def test_nobody_is_disturbed_by_a_check(bare):
         refusal = bare("devices", "check", "x86").refusal
     assert refusal.startswith("hwnas: localhost: ")
     assert "measures there" in refusal
+
+
+def test_two_processes_do_not_measure_at_once(shell):
+    pytest.importorskip("torch", reason="the chain exports")
+    (shell.folder / "other.lut.jsonl").unlink(missing_ok=True)
+    profile = (*PROFILE, "--rounds", "3", "--out", "other.lut.jsonl")
+    with alone_on("localhost"):
+        refusal = shell.process(*profile).refusal
+        search = shell.process(*SEARCH, "--out", "another", "--finalists", "1").refusal
+    assert f"process {os.getpid()} (" in refusal
+    assert "(--wait)" in refusal
+    assert f"process {os.getpid()} (" in search
+    assert shell.process(*SEARCH, "--out", "another", "--no-measure").code == 0
+    assert not (shell.folder / "other.lut.jsonl").exists()
+
+
+def test_who_is_asked_to_wait_measures_when_the_other_has_finished(shell):
+    pytest.importorskip("torch", reason="the chain exports")
+    with alone_on("localhost"):
+        waiting = shell.start(*PROFILE, "--rounds", "3", "--out", "other.lut.jsonl", "--wait")
+        said = next(line for line in waiting.stderr if "waiting for it to end" in line)
+        assert waiting.poll() is None
+    assert f"process {os.getpid()} (" in said
+    assert ended(waiting).code == 0
+    facts = [record for record in records(shell.folder / "other.lut.journal.jsonl") if record["kind"] == "environment"]
+    assert len({record["fingerprint"] for record in facts}) == 1
+    header = json.loads((shell.folder / "other.lut.jsonl").read_text().splitlines()[0])
+    assert header["fingerprint"] == facts[0]["fingerprint"]
