@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 
-RELATIVE_TOLERANCE: Mapping[str, float] = {"fp32": 1e-4, "int8": 0.05, "int8-dynamic": 0.03}
+RELATIVE_TOLERANCE: Mapping[str, float] = {"fp32": 1e-4, "int8": 0.1, "int8-dynamic": 0.03}
 """By precision, of the largest absolute reference value. fp32: what kernels in another order may differ by.
-int8: what 256 levels a tensor cost; of the sublayers of a HAT-size Transformer (width 640, 30 tokens, beam 5)
-the worst lost 0.021 with static ranges and 0.013 with ranges at run time (LiteRT 2.3.0)."""
+int8: about twice what 256 levels a tensor were seen to cost (LiteRT 2.3.0): with static ranges 0.021 at worst in
+the sublayers of a HAT-size Transformer and 0.043 in whole encoders and decoders, with ranges at run time 0.013."""
 
 
 def tolerance_of(reference: Arrays, precision: str) -> float:

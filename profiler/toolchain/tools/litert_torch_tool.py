@@ -60,10 +60,11 @@ def convert(
     with _printing_to(log):
         exported = torch.export.load(program)
         graph = litert_torch.convert(exported.module(), *_example(exported))
-        model = graph.model_content()
+        model = bytes(graph.model_content())
+        places = _places(model, inputs, outputs)
         if precision != "fp32":
             model = _quantised(model, precision, _samples(representative, inputs))
-        content, facts = _named(bytes(model), inputs, outputs)
+        content, facts = _named(model, places)
     Path(target).write_bytes(content)
     Path(log).unlink()
     return facts
@@ -94,8 +95,39 @@ def _samples(path: str, names: list[str]) -> list[dict[str, Any]]:
         return [{f"args_{i}": stored[f"{number}/{name}"] for i, name in enumerate(names)} for number in range(count)]
 
 
-def _named(content: bytes, inputs: list[str], outputs: list[str]) -> tuple[bytes, dict[str, object]]:
-    """The file with our names for its inputs and outputs (it has ``args_0``, ``output_0``), and what is in it."""
+Places = tuple[dict[str, int], dict[str, int]]
+"""Name -> place among the graph's inputs, and among its outputs."""
+
+
+def _places(content: bytes, inputs: list[str], outputs: list[str]) -> Places:
+    """Where our inputs and outputs are in the converted graph, which calls them ``args_0`` and ``output_0``."""
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    graph, signature = model.subgraphs[0], model.signatureDefs[0]
+
+    def find(entries: Any, tensors: Any, prefix: str, names: list[str]) -> dict[str, int]:
+        index = {entry.name.decode(): entry.tensorIndex for entry in entries}
+        places: dict[str, int] = {}
+        for number, name in enumerate(names):
+            if f"{prefix}{number}" not in index:
+                raise ValueError(f"the converted graph has no {name}; forward does not use it")
+            place = list(tensors).index(index[f"{prefix}{number}"])
+            twin = next((other for other, taken in places.items() if taken == place), None)
+            if twin is not None:
+                raise ValueError(f"{twin} and {name} are one tensor; return it once")
+            places[name] = place
+        return places
+
+    return (
+        find(signature.inputs, graph.inputs, "args_", inputs),
+        find(signature.outputs, graph.outputs, "output_", outputs),
+    )
+
+
+def _named(content: bytes, places: Places) -> tuple[bytes, dict[str, object]]:
+    """The file with our names for its inputs and outputs, and what is in it.
+
+    Quantising keeps the places of inputs and outputs, but may leave the signature at tensors that are others now.
+    """
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     for buffer in model.buffers:  # the quantiser puts large ones behind the flatbuffer
         if buffer.offset > 1:
@@ -103,26 +135,30 @@ def _named(content: bytes, inputs: list[str], outputs: list[str]) -> tuple[bytes
             buffer.offset = buffer.size = 0
     graph, signature = model.subgraphs[0], model.signatureDefs[0]
     sides = []
-    for entries, prefix, names in ((signature.inputs, "args_", inputs), (signature.outputs, "output_", outputs)):
-        by_name = {entry.name.decode(): entry for entry in entries}
-        side = []
-        for i, name in enumerate(names):
-            entry = by_name.get(f"{prefix}{i}")
-            if entry is None:
-                raise ValueError(f"the converted graph has no {name}; forward does not use it")
-            entry.name = name.encode()
-            tensor = graph.tensors[entry.tensorIndex]
+    for tensors, named in ((graph.inputs, places[0]), (graph.outputs, places[1])):
+        side, entries = [], []
+        for name, place in named.items():
+            tensor = graph.tensors[tensors[place]]
             tensor.name = name.encode()
+            entry = schema.TensorMapT()
+            entry.name, entry.tensorIndex = name.encode(), int(tensors[place])
+            entries.append(entry)
             shape = [] if tensor.shape is None else [int(size) for size in tensor.shape]
             side.append({"name": name, "dtype": _DTYPES[tensor.type], "shape": shape})
-        sides.append(side)
+        sides.append((side, entries))
+    signature.inputs, signature.outputs = (entries for _, entries in sides)
     operators: dict[str, int] = {}
     for operator in graph.operators:
         name = _name_of(model, operator)
         operators[name] = operators.get(name, 0) + 1
     builder = flatbuffers.Builder(len(content))
     builder.Finish(model.Pack(builder), b"TFL3")
-    facts = {"inputs": sides[0], "outputs": sides[1], "operators": operators, "streamed_bytes": _streamed_bytes(model)}
+    facts = {
+        "inputs": sides[0][0],
+        "outputs": sides[1][0],
+        "operators": operators,
+        "streamed_bytes": _streamed_bytes(model),
+    }
     return bytes(builder.Output()), facts
 
 

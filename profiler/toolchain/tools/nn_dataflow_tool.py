@@ -68,11 +68,13 @@ def schedule(layer: dict[str, Any], hardware: dict[str, Any], costs: dict[str, A
         )
     network.set_input_layer(InputLayer(shape.nifm, (shape.hifm, shape.wifm)))
     network.add("layer", shape)
-    tops, _ = NNDataflow(
-        network, layer["batch"], _resource(hardware), _cost(costs), MapStrategyEyeriss
-    ).schedule_search(Option(sw_gbuf_bypass=(True, True, True), sw_solve_loopblocking=True))
+    search = NNDataflow(network, layer["batch"], _resource(hardware), _cost(costs), MapStrategyEyeriss)
+    try:
+        tops, _ = search.schedule_search(Option(sw_gbuf_bypass=(True, True, True), sw_solve_loopblocking=True))
+    except UnboundLocalError:  # its solver, where not even one value fits the registers
+        tops = []
     if not tops:
-        raise ValueError("no schedule fits these buffers; give larger ones")
+        raise ValueError("no schedule fits the registers and the buffer; give larger ones")
     found = tops[0]["layer"]
     accesses = found.total_accesses
     parts = {
