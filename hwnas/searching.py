@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from hwnas.data.task import Pair, Task
     from hwnas.supernet import SuperTransformer
 
+FINALISTS_HALF_WIDTH = 0.01
+"""A finalist is measured until the 95 % interval of its latency is at most this to either side."""
+
 JOURNAL, FINALISTS = "search.journal.jsonl", "finalists.journal.jsonl"
 """In a search's folder: every candidate it evaluated."""
 
@@ -74,7 +77,7 @@ class SearchRequest:
     seed: int = 0
     validation_pairs: int | None = None
     finalists: int = 5
-    rounds: int = 15
+    rounds: int = 40
     margin: float | None = None
     confidence: float | None = None
 
@@ -219,7 +222,11 @@ def measure_finalists(
     anchors = {space.candidate(model.candidate): model for model in table.models_of("calibration")[:4]}
     wanted = dict(candidates)
     sampling = Sampling(
-        rounds=rounds, calibration=0, check=0, extra=(*wanted, *(a for a in anchors if a not in wanted))
+        rounds=rounds,
+        half_width=FINALISTS_HALF_WIDTH,
+        calibration=0,
+        check=0,
+        extra=(*wanted, *(a for a in anchors if a not in wanted)),
     )
     plan = build_plan(space, family, workload, sampling, OnnxExporter(), cache, quietly, operators=())
     with open_for(device, cache, waiting) as opener:

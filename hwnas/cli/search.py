@@ -85,7 +85,7 @@ def search(
         typer.Option("--exclude", help="Folder of another search: evaluate none of its candidates."),
     ] = None,
     measure: Annotated[bool, typer.Option("--measure/--no-measure", help="Measure the finalists.")] = True,
-    rounds: Annotated[int, typer.Option(min=2, help="Rounds of that measurement.")] = 15,
+    rounds: Annotated[int, typer.Option(min=2, help="Rounds of that measurement at most.")] = 40,
     batch: BatchOption = None,
     beam: BeamOption = None,
     source_tokens: SourceTokensOption = None,

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
     from hwnas.deploy.runner import Bundle
 
-ROUNDS = 60
+ROUNDS, MIN_ROUNDS, HALF_WIDTH = 60, 20, 0.01
+"""Rounds at most and at least, and the interval's half at which there are enough."""
 
 
 def export_bundle(
@@ -75,7 +76,8 @@ def export_bundle(
         say(f"measuring on {device.name}")
         program = program_of(stages, artifacts)
         item = PlanItem(candidate.key, "model", program, {"role": "bundle", "candidate": candidate.as_dict()})
-        plan = Plan((item,), rounds=ROUNDS, samples=5, min_sample_ms=10.0, seed=0)
+        # samples as long as those of tables and finalists: longer ones hold more of the neighbours' disturbance
+        plan = Plan((item,), rounds=ROUNDS, min_rounds=MIN_ROUNDS, half_width=HALF_WIDTH)
         with open_for(device, cache or artifact_cache(), waiting) as opener:
             target = target_of(opener)
             about = {"space": space.name, "fingerprint": space.fingerprint}

@@ -2,13 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 from contracts.graphs import linear
 
 from exporters import Artifact
-from profiler import Program, SessionError, TimingSession, check_parity
+from profiler import Program, ReferenceWorkload, SessionError, TimingSession, check_parity
 
 
 class TimingSessionContract:
@@ -59,6 +60,19 @@ class TimingSessionContract:
         with pytest.raises(SessionError, match="x"):
             session.run(handle, {"nonsense": np.zeros((1, 8), np.float32)})
         assert session.run(handle)["y"].shape == (1, 8)
+
+    @pytest.mark.parametrize("workload", get_args(ReferenceWorkload))
+    def test_a_reference_workload_is_timed_like_a_program(self, session: TimingSession, workload) -> None:
+        taken = session.reference(workload, 30, 3)
+        assert [sample.calls for sample in taken] == [30, 30, 30]
+        assert all(sample.wall_ns > 0 and sample.cpu_ns > 0 for sample in taken)
+        assert len(session.reference(workload, 1)) == 1
+
+    def test_counters_only_grow(self, session: TimingSession) -> None:
+        first, second = session.counters(), session.counters()
+        assert first.keys() == second.keys()
+        assert all(second[name] >= first[name] for name in first)
+        assert json.loads(json.dumps(first)) == first
 
     def test_facts_are_json(self, session: TimingSession) -> None:
         facts = json.loads(json.dumps(session.facts(), allow_nan=False))

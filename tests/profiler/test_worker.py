@@ -174,6 +174,29 @@ def test_facts_say_what_matters(shared_session: TimingSession) -> None:
     assert os.uname().nodename not in facts.values()
 
 
+def test_an_unknown_reference_workload_is_named(shared_session: TimingSession) -> None:
+    with pytest.raises(SessionError, match="no reference workload 'luck'; known: compute, memory"):
+        shared_session.reference("luck", 1)  # type: ignore[arg-type]
+
+
+def test_the_first_call_of_a_program_is_counted_apart(shared_session: TimingSession, tmp_path: Path) -> None:
+    before = shared_session.counters()["first_call_ns"]
+    handle = shared_session.load(Program.single(linear(tmp_path / "a.onnx")))
+    after = shared_session.counters()["first_call_ns"]
+    assert after > before
+    shared_session.time(handle, 10)
+    assert shared_session.counters()["first_call_ns"] == after
+
+
+def test_both_clocks_are_read_at_one_moment(shared_session: TimingSession) -> None:
+    one, other = shared_session.counters(), shared_session.counters()
+    if "raw_ns" not in one:
+        pytest.skip("this system has no undisciplined clock")
+    wall, raw = (other[name] - one[name] for name in ("wall_ns", "raw_ns"))
+    assert wall > 0
+    assert abs(wall - raw) < 1e6 + 1e-3 * raw
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system cannot pin threads to cores")
 def test_cores_and_threads_are_set(tmp_path: Path) -> None:
     core = min(os.sched_getaffinity(0))
