@@ -13,6 +13,7 @@ import typer
 
 from hwnas.cli import (
     accelerator,
+    accelerator_fit,
     data,
     demo,
     devices,
@@ -45,6 +46,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(lut.app, name="lut")
 app.add_typer(predictor.app, name="predictor")
 app.add_typer(toolchain.app, name="toolchain")
+accelerator_fit.register(accelerator.app)
 app.add_typer(accelerator.app, name="accelerator")
 train.register(app)
 profile.register(app)
