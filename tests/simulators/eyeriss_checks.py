@@ -120,7 +120,8 @@ def check_parameters(module):
     module.Parameters(**CHIP | {"word_bits": 64, "clock_hz": 0.004, "dram_bytes_per_s": 0.5})
     for wrong in (
         {"rows": 0}, {"columns": 0}, {"register_words": 0}, {"word_bits": 0}, {"buffer_kib": 0.0},
-        {"word_bits": 65, "dram_bytes_per_s": None}, {"clock_hz": 0.0}, {"mac_pj": -0.001}, {"dram_pj": -0.001}, {"buffer_pj": -0.001}, {"array_pj": -0.001},
+        {"word_bits": 65, "dram_bytes_per_s": None}, {"clock_hz": 0.0},
+        {"mac_pj": -0.001}, {"dram_pj": -0.001}, {"buffer_pj": -0.001}, {"array_pj": -0.001},
         {"register_pj": -0.001}, {"idle_mw": -0.001}, {"dram_bytes_per_s": 399e6}, {"dram_bytes_per_s": 0.0},
     ):  # fmt: skip
         with pytest.raises(ValueError, match=next(iter(wrong))):
