@@ -33,10 +33,10 @@ class Outcome:
         rounds = [taken for found in measured.values() for taken in found.rounds]
         factors = [taken.correction for taken in rounds if taken.quarantined is None]
         return cls(
-            statuses=Counter(found.status(target.clock) for name, found in measured.items() if name not in failed),
+            statuses=dict(Counter(m.status(target.clock) for name, m in measured.items() if name not in failed)),
             failed=failed,
             visits=len(rounds),
-            quarantined=Counter(taken.quarantined for taken in rounds if taken.quarantined is not None),
+            quarantined=dict(Counter(taken.quarantined for taken in rounds if taken.quarantined is not None)),
             correction=(min(factors, default=1.0), max(factors, default=1.0)),
             elapsed_s=content.elapsed_s,
         )
