@@ -127,6 +127,11 @@ class TableLatency:
         return self.lut.uncertainty(self._calibration)
 
     @property
+    def origin(self) -> str:
+        """Where the numbers are from, to be shown with them."""
+        return self.lut.origin
+
+    @property
     def bounded(self) -> bool:
         """Whether there are intervals at all: for want of whole models, or of measurements, there are none."""
         try:

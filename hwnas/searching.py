@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -14,23 +14,20 @@ from hwnas.changed import changed_during
 from hwnas.errors import InfeasibleError, SearchError
 from hwnas.families.base import Family
 from hwnas.files import artifact_cache, write_json
-from hwnas.latency import TableLatency
+from hwnas.finalists import Finalist, SearchLatency, measure_finalists, pick_winner, predicted_interval
 from hwnas.limits import CandidateLimits
-from hwnas.profiling import Progress, Sampling, build_plan, open_for, quietly, run_plan, target_of
+from hwnas.predictors.latency import PredictorLatency
+from hwnas.profiling import Progress, quietly
 from hwnas.search.evolution import Evolution, EvolutionSettings
 from hwnas.search.random_search import RandomSearch
 from hwnas.search.run import SearchResult, run_search, search_header
 from hwnas.space import Candidate, SearchSpace
-from hwnas.workload import Workload
 from latency_luts import LatencyLut
 from profiler import Device, read_journal
 
 if TYPE_CHECKING:
     from hwnas.data.task import Pair, Task
     from hwnas.supernet import SuperTransformer
-
-FINALISTS_HALF_WIDTH = 0.01
-"""A finalist is measured until the 95 % interval of its latency is at most this to either side."""
 
 JOURNAL, FINALISTS = "search.journal.jsonl", "finalists.journal.jsonl"
 """In a search's folder: every candidate it evaluated."""
@@ -39,26 +36,6 @@ CONFIDENCE = 0.95
 MARGIN = 0.02
 
 Method = Literal["evolution", "random"]
-
-
-@dataclass(frozen=True, slots=True)
-class Finalist:
-    """A candidate that was measured in the end. ``loss`` in nats per token, latencies in ms.
-
-    ``interval_ms`` is the 95 % interval of ``measured_ms``, ``predicted_interval_ms`` what a
-    measurement was predicted to lie between at the same confidence (``None`` if the table cannot tell).
-    """
-
-    candidate: Candidate
-    loss: float
-    predicted_ms: float
-    measured_ms: float | None = None
-    interval_ms: tuple[float, float] | None = None
-    predicted_interval_ms: tuple[float, float] | None = None
-
-    def as_dict(self) -> dict[str, object]:
-        """JSON-able; the candidate by choice."""
-        return asdict(self) | {"candidate": self.candidate.as_dict()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,65 +172,12 @@ def search_space(
     )
 
 
-def measure_finalists(
-    space: SearchSpace,
-    family: Family,
-    candidates: Sequence[tuple[Candidate, float]],
-    table: LatencyLut,
-    latency: TableLatency,
-    device: Device,
-    journal: Path,
-    *,
-    rounds: int,
-    cache: Path,
-    measuring: Progress,
-    waiting: Callable[[str], None] | None = None,
-) -> tuple[tuple[Finalist, ...], float | None]:
-    """Measure candidates (with their losses) on the device, in the same rounds as models the table knows.
-
-    The second value is the drift since the table was made: the median ratio of those models'
-    latency now to then; ``None`` if the table knows none. It is reported, and corrects nothing.
-    """
-    import numpy as np
-
-    from exporters.onnx import OnnxExporter
-
-    workload = Workload.from_dict(table.workload)
-    anchors = {space.candidate(model.candidate): model for model in table.models_of("calibration")[:4]}
-    wanted = dict(candidates)
-    sampling = Sampling(
-        rounds=rounds,
-        half_width=FINALISTS_HALF_WIDTH,
-        calibration=0,
-        check=0,
-        extra=(*wanted, *(a for a in anchors if a not in wanted)),
-    )
-    plan = build_plan(space, family, workload, sampling, OnnxExporter(), cache, quietly, operators=())
-    with open_for(device, cache, waiting) as opener:
-        target = target_of(opener)
-        if target != table.target:
-            raise SearchError(f"the table is of {table.target}, this is {target}; profile the space here first")
-        subject = {"space": space.name, "fingerprint": space.fingerprint}
-        content = run_plan(opener, target, plan, journal, table.workload, subject, measuring)
-
-    def measured(candidate: Candidate) -> tuple[float, tuple[float, float]]:
-        found = content.measured(target, candidate.key)
-        return found.latency_ms(target.clock), found.interval_ms(target.clock)
-
-    finalists = tuple(
-        Finalist(candidate, loss, latency.of(candidate), *measured(candidate), _predicted_interval(latency, candidate))
-        for candidate, loss in candidates
-    )
-    ratios = [measured(candidate)[0] / model.latency_ms for candidate, model in anchors.items()]
-    return finalists, float(np.median(ratios)) if ratios else None
-
-
 def search_and_measure(
     space: SearchSpace,
     family: Family,
     supernet: SuperTransformer,
     task: Task,
-    table: LatencyLut,
+    table: LatencyLut | None,
     limits: CandidateLimits,
     request: SearchRequest,
     out: Path,
@@ -269,14 +193,17 @@ def search_and_measure(
 
     The winner is the finalist of lowest loss whose measured latency, with its 95 % interval, meets
     the limit (whose prediction does, if nothing is measured). Everything evaluated or measured is kept in journals in
-    ``out``; the same call goes on where it was interrupted. ``limits`` need a
-    :class:`TableLatency`. Raises :class:`hwnas.errors.WorkloadError` if the table was measured for
-    another number of output symbols than the task has. For ``waiting`` see :func:`hwnas.profiling.opened`.
+    ``out``; the same call goes on where it was interrupted. ``limits`` need the :class:`TableLatency` of
+    ``table``, or a whole-model predictor's latency where that is ``None``. For ``waiting`` see
+    :func:`hwnas.profiling.opened`. Raises :class:`hwnas.errors.WorkloadError` if the latencies are for
+    another number of output symbols than the task has.
     """
     from hwnas.data.task import require_vocabulary
     from hwnas.training import weights_digest
 
-    require_vocabulary(Workload.from_dict(table.workload), task)
+    latency = limits.latency
+    assert isinstance(latency, SearchLatency)
+    require_vocabulary(latency.workload, task)
     limits.check()
     searched = _below(limits, request)
     out.mkdir(parents=True, exist_ok=True)
@@ -290,20 +217,18 @@ def search_and_measure(
         settings=request.settings,
         seed=request.seed,
         evaluator=f"{weights_digest(supernet)}/{task.fingerprint}/{len(pairs)} pairs",
-        latency=fingerprint_of(table, searched.confidence is not None),
+        latency=_fingerprint(latency, searched.confidence is not None),
         journal=out / JOURNAL,
         progress=searching,
         exclude=exclude,
     )
-    assert isinstance(limits.latency, TableLatency)
     best = result.top(request.finalists, space)
     losses = [(evaluation.candidate, evaluation.loss) for evaluation in best]
     drift: float | None = None
     changed: tuple[str, ...] = ()
     if device is None:
         finalists = tuple(
-            Finalist(c, loss, limits.latency.of(c), predicted_interval_ms=_predicted_interval(limits.latency, c))
-            for c, loss in losses
+            Finalist(c, loss, latency.of(c), predicted_interval_ms=predicted_interval(latency, c)) for c, loss in losses
         )
     else:
         finalists, drift = measure_finalists(
@@ -311,7 +236,7 @@ def search_and_measure(
             family,
             losses,
             table,
-            limits.latency,
+            latency,
             device,
             out / FINALISTS,
             rounds=request.rounds,
@@ -319,13 +244,13 @@ def search_and_measure(
             measuring=measuring,
             waiting=waiting,
         )
-        changed = changed_during(table, read_journal(out / FINALISTS))
+        changed = () if table is None else changed_during(table, read_journal(out / FINALISTS))
     winner = pick_winner(finalists, limits.latency_ms)
     outcome = SearchOutcome(
         method=request.method,
         limits=limits.describe(),
         searched=searched.describe(),
-        predictions=table.origin,
+        predictions=latency.origin,
         evaluations=len(result.evaluations),
         finalists=finalists,
         winner=winner,
@@ -346,7 +271,7 @@ def _below(limits: CandidateLimits, request: SearchRequest) -> CandidateLimits:
         return limits
     margin, confidence = request.margin, request.confidence
     if margin is None and confidence is None:
-        bounded = isinstance(limits.latency, TableLatency) and limits.latency.bounded
+        bounded = isinstance(limits.latency, SearchLatency) and limits.latency.bounded
         margin, confidence = (None, CONFIDENCE) if bounded else (MARGIN, None)
     if margin is None:
         assert confidence is not None
@@ -364,8 +289,8 @@ def _below(limits: CandidateLimits, request: SearchRequest) -> CandidateLimits:
     return searched
 
 
-def _predicted_interval(latency: TableLatency, candidate: Candidate) -> tuple[float, float] | None:
-    return latency.interval_of(candidate) if latency.bounded else None
+def _fingerprint(latency: SearchLatency, bounded: bool) -> str:
+    return latency.fingerprint if isinstance(latency, PredictorLatency) else fingerprint_of(latency.lut, bounded)
 
 
 def fingerprint_of(table: LatencyLut, bounded: bool = False) -> str:
@@ -390,16 +315,3 @@ def fixed_subset(pairs: Sequence[Pair], number: int | None) -> tuple[Pair, ...]:
     if number is None or number >= len(pairs):
         return tuple(pairs)
     return tuple(pairs[i * len(pairs) // number] for i in range(number))
-
-
-def pick_winner(finalists: Sequence[Finalist], limit_ms: float | None) -> Finalist | None:
-    """The best loss among those that meet the limit; ``None`` if none does.
-
-    The upper end of the measured interval counts, or the prediction where nothing was measured.
-    """
-
-    def latency_ms(finalist: Finalist) -> float:
-        return finalist.predicted_ms if finalist.interval_ms is None else finalist.interval_ms[1]
-
-    meeting = [f for f in finalists if limit_ms is None or latency_ms(f) <= limit_ms]
-    return min(meeting, key=lambda finalist: finalist.loss, default=None)

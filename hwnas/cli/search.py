@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,7 +31,11 @@ from hwnas.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from hwnas.families.base import Family
+    from hwnas.finalists import SearchLatency
     from hwnas.searching import SearchOutcome
+    from hwnas.space import SearchSpace
+    from latency_luts import LatencyLut
 
 
 def register(app: typer.Typer) -> None:
@@ -44,9 +49,12 @@ def register(app: typer.Typer) -> None:
 @guarded
 def search(
     space: SpaceOption,
-    lut: Annotated[Path, typer.Option("--table", help="Latency table made by hwnas profile.")],
     supernet: Annotated[Path, typer.Option("--supernet", help="Checkpoint made by hwnas train.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the journals, search.json and winner.yml.")],
+    lut: Annotated[Path | None, typer.Option("--table", help="Latency table made by hwnas profile.")] = None,
+    predictor: Annotated[
+        Path | None, typer.Option("--predictor", help="Instead: a model made by hwnas predictor fit.")
+    ] = None,
     latency_ms: Annotated[float | None, typer.Option(help="Hard limit on the latency.")] = None,
     energy_mj: Annotated[float | None, typer.Option(help="Hard limit on the energy, where the table has it.")] = None,
     params_m: Annotated[
@@ -84,6 +92,9 @@ def search(
         Path | None,
         typer.Option("--exclude", help="Folder of another search: evaluate none of its candidates."),
     ] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="What to measure the finalists on; else the table's device.")
+    ] = None,
     measure: Annotated[bool, typer.Option("--measure/--no-measure", help="Measure the finalists.")] = True,
     rounds: Annotated[int, typer.Option(min=2, help="Rounds of that measurement at most.")] = 40,
     batch: BatchOption = None,
@@ -113,43 +124,42 @@ def search(
     from hwnas.search.journal import read_candidates
     from hwnas.searching import JOURNAL, SearchRequest, search_and_measure
     from hwnas.training import load_supernet
-    from hwnas.workload import Workload
-    from latency_luts import LatencyLut
     from profiler import load_devices
 
     torch.set_num_threads(threads)
     if method not in ("evolution", "random"):
         raise SearchError(f"--method {method!r} is unknown; known: evolution, random")
     loaded, kind = load(space, family)
-    content = LatencyLut.load(lut)
-    workload = workload_of(
-        Workload.from_dict(content.workload),
-        batch=batch,
-        beam=beam,
-        source_tokens=source_tokens,
-        target_tokens=target_tokens,
-        vocabulary=vocabulary,
-        cache=cache_tokens,
-    )
-    latency = TableLatency(loaded, kind, content, workload=workload)
-    note_losses(content)
+    sizes = {
+        "batch": batch,
+        "beam": beam,
+        "source_tokens": source_tokens,
+        "target_tokens": target_tokens,
+        "vocabulary": vocabulary,
+        "cache": cache_tokens,
+    }
+    content, latency = _latency(loaded, kind, lut, predictor, sizes)
+    if energy_mj is not None and not isinstance(latency, TableLatency):
+        raise SearchError("--energy-mj needs a --table that has energies: a predictor knows latencies alone")
     limits = CandidateLimits(
         loaded,
         kind,
-        workload,
+        latency.workload,
         latency,
         latency_ms=latency_ms,
         params_m=params_m,
         peak_memory_mib=peak_memory_mib,
-        energy=None if energy_mj is None else latency.metric("energy_mj"),
+        energy=latency.metric("energy_mj") if energy_mj is not None and isinstance(latency, TableLatency) else None,
         energy_mj=energy_mj,
     )
     limits.check()
-    if measure and content.source != "measured":
-        say(f"note: the latencies of this table are {content.origin}, so the finalists are not measured")
-    device = load_devices(devices).get(content.target.device) if measure and content.source == "measured" else None
-    if device is not None:
-        require_target(content.target, device)
+    chosen = _measured_on(content, device)
+    if measure and chosen is None:
+        why = "name a --device to measure them" if content is None else f"the table is {content.origin}"
+        say(f"note: the finalists are not measured: {why}")
+    here = load_devices(devices).get(chosen) if measure and chosen is not None else None
+    if here is not None and content is not None:
+        require_target(content.target, here)
     task = load_task(data, say=say)
     settings = EvolutionSettings(population, parents, mutants, crossovers, iterations, mutation_probability)
     request = SearchRequest(
@@ -172,7 +182,7 @@ def search(
             limits,
             request,
             out,
-            device=device,
+            device=here,
             exclude=() if exclude is None else read_candidates(exclude / JOURNAL, loaded),
             cache=cache_folder(cache),
             searching=searching.update,
@@ -184,6 +194,39 @@ def search(
     emit(outcome.as_dict(), json, lambda: _told(outcome, out))
     if outcome.winner is None:
         raise SystemExit(3)
+
+
+def _latency(
+    space: SearchSpace, family: Family, lut: Path | None, predictor: Path | None, sizes: Mapping[str, int | None]
+) -> tuple[LatencyLut | None, SearchLatency]:
+    """What predicts the latencies: a table, or a whole-model predictor (and then no table)."""
+    from hwnas.latency import TableLatency
+    from hwnas.predictors import FittedModel, PredictorLatency
+    from hwnas.workload import Workload
+    from latency_luts import LatencyLut, LutMismatchError
+
+    if (lut is None) == (predictor is None):
+        raise typer.BadParameter("give either --table or --predictor", param_hint="--table")
+    if lut is not None:
+        content = LatencyLut.load(lut)
+        workload = workload_of(Workload.from_dict(content.workload), **sizes)
+        latency = TableLatency(space, family, content, workload=workload)
+        note_losses(content)
+        return content, latency
+    assert predictor is not None
+    fitted = PredictorLatency(space, FittedModel.load(predictor))
+    if workload_of(fitted.workload, **sizes) != fitted.workload:
+        raise LutMismatchError(
+            f"{predictor} is of another workload ({fitted.workload}); fit it with the one you ask about"
+        )
+    return None, fitted
+
+
+def _measured_on(content: LatencyLut | None, device: str | None) -> str | None:
+    """The device that finalists are measured on; ``None`` if nothing can be or none is named."""
+    if content is None:
+        return device
+    return (device or content.target.device) if content.source == "measured" else None
 
 
 def _told(outcome: SearchOutcome, out: Path) -> str:
@@ -203,7 +246,7 @@ def _told(outcome: SearchOutcome, out: Path) -> str:
         table(["", "candidate", "loss", "predicted ms", "measured ms"], rows),
     ]
     if outcome.predictions != "measured":
-        lines.append(f"predicted latencies are {outcome.predictions}, not measured")
+        lines.append(f"predicted latencies: {outcome.predictions}")
     if outcome.drift is not None:
         lines.append(f"device now against the table's rounds: {outcome.drift - 1:+.1%}")
     if outcome.winner is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 
 import numpy as np
@@ -24,7 +26,7 @@ class PredictorLatency:
 
     def __init__(self, space: SearchSpace, model: FittedModel) -> None:
         """Raises :class:`SpaceError` for another family, :class:`PredictorError` for sizes it was not fitted on."""
-        self.space, self.model = space, model
+        self.space, self.model, self.workload = space, model, model.workload
         self._features = FeaturesOfGenes(space)
         self._check_reach()
 
@@ -47,6 +49,31 @@ class PredictorLatency:
     def of(self, candidate: Candidate) -> float:
         """Milliseconds of one candidate."""
         return float(self.latency_ms(self.space.encode(candidate)[None])[0])
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the held-out rows are enough for intervals at the usual 0.95."""
+        try:
+            return self._quantile(1, 0.975) > -math.inf
+        except PredictorError:
+            return False
+
+    @property
+    def origin(self) -> str:
+        """Where the numbers are from, to be shown with them."""
+        source = self.model.source
+        return f"learnt ({self.model.model}) from {source.train_rows} whole models of {source.name}"
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the model: what predictions and their bounds follow from."""
+        document = [self.model.source.sha256, self.model.predictor.as_dict(), self.model.log_errors.tolist()]
+        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
+
+    def interval_of(self, candidate: Candidate, confidence: float = 0.95) -> tuple[float, float]:
+        """What a fresh measurement of one candidate lies between, so often."""
+        low, high = self.interval_ms(self.space.encode(candidate)[None], confidence)[0]
+        return float(low), float(high)
 
     def interval_ms(self, genes: Genes, confidence: float = 0.95) -> Array:
         """What a fresh measurement of each lies between, so often; shape (candidates, 2).

@@ -8,13 +8,12 @@ from cli.shell import PROFILE, SEARCH
 from latency_luts import LatencyLut
 
 
-def slowed(shell, name, factor, kind):
-    """A copy of the chain's table in which all operators of a kind are slower."""
+def table(shell, name, **slower):
+    """A copy of the chain's table with tight intervals, in which some kinds of operators are slower."""
     lines = [json.loads(line) for line in (shell.folder / "x86.lut.jsonl").read_text().splitlines()]
     for line in lines[1:]:
-        if line.get("operator", "").startswith(kind):
-            line["latency_ms"] *= factor
-            line["interval_ms"] = [end * factor for end in line["interval_ms"]]
+        line["latency_ms"] *= slower.get(line.get("operator", "").partition("[")[0], 1.0)
+        line["interval_ms"] = [0.99 * line["latency_ms"], 1.01 * line["latency_ms"]]
     (shell.folder / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
     return name
 
@@ -47,19 +46,18 @@ def test_show_names_the_command_that_measures_what_is_missing(shell):
 
 
 def test_diff_ends_with_3_where_something_changed(shell):
-    same = shell("lut", "diff", "x86.lut.jsonl", "x86.lut.jsonl")
+    before, after = table(shell, "a.jsonl"), table(shell, "b.jsonl", encoder_ffn=1.5)
+    same = shell("lut", "diff", before, before)
     assert same.code == 0
     assert "no operator changed" in same.out
-    other = slowed(shell, "slow.jsonl", 3.0, "encoder_ffn")
-    ran = shell("lut", "diff", "x86.lut.jsonl", other, "--json")
+    ran = shell("lut", "diff", before, after, "--json")
     assert ran.code == 3
     document = json.loads(ran.out)
     assert document["changed"]
-    changed = {entry["operator"] for entry in document["operators"] if entry["changed"]}
-    assert changed == {
-        entry["operator"] for entry in document["operators"] if entry["operator"].startswith("encoder_ffn")
-    }
-    assert "encoder_ffn" in shell("lut", "diff", "x86.lut.jsonl", other).out
+    changed = {entry["operator"].partition("[")[0] for entry in document["operators"] if entry["changed"]}
+    assert changed == {"encoder_ffn"}
+    assert "+50.0%" in shell("lut", "diff", before, after).out
+    assert shell("lut", "diff", before, after, "--tolerance", "0.6").code == 0
 
 
 @pytest.mark.parametrize("form", ["csv", "ofa"])
@@ -75,22 +73,50 @@ def test_export_and_import_give_the_table_back(shell, form):
     assert predicted[0]["latency_ms"] > 0
 
 
-def test_hats_csv_both_ways(shell):
+@pytest.fixture
+def many(shell):
+    """A table of 30 whole models: the chain's, five times."""
     lines = (shell.folder / "x86.lut.jsonl").read_text().splitlines()
     models = [line for line in lines if '"model"' in line]
     more = [line.replace('{"model": "', f'{{"model": "n{number}') for number in range(4) for line in models]
     header = json.loads(lines[0]) | {"models": 5 * len(models)}
     (shell.folder / "many.jsonl").write_text("\n".join([json.dumps(header), *lines[1:], *more]) + "\n")
-    refused = shell("lut", "export", "many.jsonl", "--out", "h.csv", "--format", "hat", "--space", "tiny.yaml")
-    assert "wants encoder and decoder apart" in refused.only_line
-    ran = shell(
-        "lut", "export", "many.jsonl", "--out", "h.csv", "--format", "hat", "--space", "tiny.yaml", "--split-by-table"
-    )
+    return shell
+
+
+TO_HAT = ("lut", "export", "many.jsonl", "--out", "h.csv", "--format", "hat", "--space", "tiny.yaml")
+
+
+def test_hats_csv_both_ways(many):
+    assert "wants encoder and decoder apart" in many(*TO_HAT).only_line
+    ran = many(*TO_HAT, "--split-by-table")
     assert ran.code == 0, ran.err
-    imported = shell("lut", "import", "h.csv", "--out", "hat.jsonl", "--device", "x86", "--json").json
-    assert (imported["format"], imported["models"], imported["operators"]) == ("hat", 5 * len(models), 0)
-    assert shell("lut", "export", "hat.jsonl", "--out", "again.csv", "--format", "hat").code == 0
-    assert (shell.folder / "again.csv").read_text() == (shell.folder / "h.csv").read_text()
+    imported = many("lut", "import", "h.csv", "--out", "hat.jsonl", "--device", "x86", "--json").json
+    assert (imported["format"], imported["models"], imported["operators"]) == ("hat", 30, 0)
+    assert many("lut", "export", "hat.jsonl", "--out", "again.csv", "--format", "hat").code == 0
+    assert (many.folder / "again.csv").read_text() == (many.folder / "h.csv").read_text()
+
+
+def test_a_search_needs_no_table_but_whole_models_alone(many):
+    assert many(*TO_HAT, "--split-by-table").code == 0
+    sizes = ("--source-tokens", "6", "--target-tokens", "5", "--vocabulary", "13", "--beam", "1")
+    fitted = many("predictor", "fit", "h.csv", "--model", "flops", "--splits", "2", "--out", "p.json", *sizes)
+    assert fitted.code == 0, fitted.err
+    search = [word.replace("--table", "--predictor").replace("x86.lut.jsonl", "p.json") for word in SEARCH]
+    ran = many(*search, "--out", "s", "--latency-ms", "50", "--json")
+    assert ran.json["predictions"] == "learnt (flops) from 24 whole models of h"
+    assert all(finalist["predicted_ms"] < 49 for finalist in ran.json["finalists"])
+    assert "the finalists are not measured: name a --device" in ran.err
+    assert "(--predictor" not in ran.err
+    for options, message in (
+        (("--energy-mj", "1"), "--energy-mj needs a --table"),
+        (("--beam", "3"), "is of another workload"),
+        (("--confidence", "0.95"), "cannot be told from"),
+    ):
+        assert message in many(*search, "--out", "new", "--latency-ms", "50", *options).refusal
+    assert many(*SEARCH, "--predictor", "p.json", "--out", "new").code == 2
+    without = [word for word in SEARCH if word not in ("--table", "x86.lut.jsonl")]
+    assert many(*without, "--out", "new").code == 2
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,116 @@
+"""What a search ends with: its best candidates measured on the device, and the one that wins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from hwnas.errors import SearchError
+from hwnas.families.base import Family
+from hwnas.latency import TableLatency
+from hwnas.predictors.latency import PredictorLatency
+from hwnas.profiling import Progress, Sampling, build_plan, open_for, quietly, run_plan, target_of
+from hwnas.space import Candidate, SearchSpace
+from latency_luts import LatencyLut, WholeModel
+from profiler import Device
+from profiler.exporting import open_exporter
+
+FINALISTS_HALF_WIDTH = 0.01
+"""A finalist is measured until the 95 % interval of its latency is at most this to either side."""
+
+SearchLatency = TableLatency | PredictorLatency
+"""What predicts the latency of a search's candidates."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finalist:
+    """A candidate that was measured in the end. ``loss`` in nats per token, latencies in ms.
+
+    ``interval_ms`` is the 95 % interval of ``measured_ms``, ``predicted_interval_ms`` what a
+    measurement was predicted to lie between at the same confidence (``None`` if the table cannot tell).
+    """
+
+    candidate: Candidate
+    loss: float
+    predicted_ms: float
+    measured_ms: float | None = None
+    interval_ms: tuple[float, float] | None = None
+    predicted_interval_ms: tuple[float, float] | None = None
+
+    def as_dict(self) -> dict[str, object]:
+        """JSON-able; the candidate by choice."""
+        return asdict(self) | {"candidate": self.candidate.as_dict()}
+
+
+def measure_finalists(
+    space: SearchSpace,
+    family: Family,
+    candidates: Sequence[tuple[Candidate, float]],
+    table: LatencyLut | None,
+    latency: SearchLatency,
+    device: Device,
+    journal: Path,
+    *,
+    rounds: int,
+    cache: Path,
+    measuring: Progress,
+    waiting: Callable[[str], None] | None = None,
+) -> tuple[tuple[Finalist, ...], float | None]:
+    """Measure candidates (with their losses) on the device, in the same rounds as models the table knows.
+
+    The second value is the drift since the table was made: the median ratio of those models'
+    latency now to then; ``None`` if the table knows none, or there is no table. It is reported, and
+    corrects nothing.
+    """
+    import numpy as np
+
+    workload = latency.workload
+    anchors: dict[Candidate, WholeModel] = {}
+    if table is not None:
+        anchors = {space.candidate(model.candidate): model for model in table.models_of("calibration")[:4]}
+    wanted = dict(candidates)
+    sampling = Sampling(
+        rounds=rounds,
+        half_width=FINALISTS_HALF_WIDTH,
+        calibration=0,
+        check=0,
+        extra=(*wanted, *(a for a in anchors if a not in wanted)),
+    )
+    with open_exporter(device.runtime) as exporter:
+        plan = build_plan(space, family, workload, sampling, exporter, cache, quietly, operators=())
+    with open_for(device, cache, waiting) as opener:
+        target = target_of(opener)
+        if table is not None and target != table.target:
+            raise SearchError(f"the table is of {table.target}, this is {target}; profile the space here first")
+        subject = {"space": space.name, "fingerprint": space.fingerprint}
+        content = run_plan(opener, target, plan, journal, workload.as_dict(), subject, measuring)
+
+    def measured(candidate: Candidate) -> tuple[float, tuple[float, float]]:
+        found = content.measured(target, candidate.key)
+        return found.latency_ms(target.clock), found.interval_ms(target.clock)
+
+    finalists = tuple(
+        Finalist(candidate, loss, latency.of(candidate), *measured(candidate), predicted_interval(latency, candidate))
+        for candidate, loss in candidates
+    )
+    ratios = [measured(candidate)[0] / model.latency_ms for candidate, model in anchors.items()]
+    return finalists, float(np.median(ratios)) if ratios else None
+
+
+def predicted_interval(latency: SearchLatency, candidate: Candidate) -> tuple[float, float] | None:
+    """What a measurement lies between at 95 % confidence; ``None`` if ``latency`` cannot tell."""
+    return latency.interval_of(candidate) if latency.bounded else None
+
+
+def pick_winner(finalists: Sequence[Finalist], limit_ms: float | None) -> Finalist | None:
+    """The best loss among those that meet the limit; ``None`` if none does.
+
+    The upper end of the measured interval counts, or the prediction where nothing was measured.
+    """
+
+    def latency_ms(finalist: Finalist) -> float:
+        return finalist.predicted_ms if finalist.interval_ms is None else finalist.interval_ms[1]
+
+    meeting = [f for f in finalists if limit_ms is None or latency_ms(f) <= limit_ms]
+    return min(meeting, key=lambda finalist: finalist.loss, default=None)
