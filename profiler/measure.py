@@ -29,7 +29,7 @@ from profiler.warm_up import calibrate, least_sample_ms, warm_up
 
 Phase = Literal["prepare", "measure"]
 
-REFERENCE_SAMPLES = 3
+REFERENCE_SAMPLES = 5
 
 _ATTEMPTS = 3
 _FAILED_IN_A_ROW = 5
@@ -98,8 +98,8 @@ class _Run:
         self._sessions: Openings
         self._began = time.monotonic()
         self._before_s = self._evidence.elapsed_s()
-        self._spent = 0
         self._round = self._evidence.last_round
+        self._planned: tuple[int, list[Step]] | None = None
 
     @property
     def finished(self) -> bool:
@@ -111,6 +111,7 @@ class _Run:
         self._sessions = sessions
         self._environment("start", None)
         self._prepare()
+        self._planned = None  # calibration says how far apart the references of a round are
         found = self._next()
         while found is not None:
             sessions.close()
@@ -127,7 +128,9 @@ class _Run:
         """The next round's number, and what is missing of it; None if nothing is to be taken any more."""
         budget_s = self._plan.budget_s
         while budget_s is None or self._evidence.elapsed_s() < budget_s:
-            steps = self._steps(self._round)
+            if self._planned is None or self._planned[0] != self._round:
+                self._planned = self._round, self._steps(self._round)
+            steps = self._planned[1]
             wanted = [step for step in steps if step.item is not None and self._key(step) not in self._given_up]
             if not wanted:
                 return None

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hwnas.cli.console import emit, guarded, progress_bar, say
-from hwnas.cli.lut import describe, summary
 from hwnas.cli.options import (
     BatchOption,
     BeamOption,
@@ -28,6 +27,7 @@ from hwnas.cli.options import (
     load,
     workload_of,
 )
+from hwnas.cli.tables import describe, summary
 
 if TYPE_CHECKING:
     from hwnas.families.base import Family
