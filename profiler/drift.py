@@ -35,12 +35,22 @@ _FITS = 3
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A reference workload's latency on the target's clock, at a position of a round."""
+    """A reference workload's latency on the target's clock, at a position of a round.
+
+    The latency is best told by its fastest sample, for all it has to show is the device's state; ``hard``
+    is a reason that rules it out.
+    """
 
     round: int
     position: int
     workload: Workload
     latency_ms: float
+    hard: str | None = None
+
+    @property
+    def counts(self) -> bool:
+        """Whether it tells anything."""
+        return self.hard is None and self.latency_ms > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,49 +198,51 @@ class _Fit:
 
     def _middles(self, values: Floats, good: npt.NDArray[np.bool_]) -> tuple[Floats, npt.NDArray[np.int64]]:
         """Median of each item's good values (0 without any), and how many there are."""
-        middle, count = np.zeros(len(self.names)), np.zeros(len(self.names), dtype=np.int64)
-        for index, own in self._groups(good):
-            middle[index], count[index] = np.median(values[own]), len(own)
+        count = np.bincount(self.item[good], minlength=len(self.names))
+        ordered = values[good][np.lexsort((values[good], self.item[good]))]
+        middle, some = np.zeros(len(self.names)), count > 0
+        first = (np.cumsum(count) - count)[some]
+        middle[some] = (ordered[first + (count[some] - 1) // 2] + ordered[first + count[some] // 2]) / 2
         return middle, count
 
-    def _groups(self, good: npt.NDArray[np.bool_]) -> list[tuple[int, npt.NDArray[np.int64]]]:
-        """The good visits of every item that has any."""
-        where = np.flatnonzero(good)
-        where = where[np.argsort(self.item[where], kind="stable")]
-        starts = np.flatnonzero(np.diff(self.item[where], prepend=-1))
-        return [(int(self.item[own[0]]), own) for own in np.split(where, starts)[1:]]
+    def _spreads(self, distance: Floats, good: npt.NDArray[np.bool_]) -> Floats:
+        """Robust standard deviation of each item's good visits from their distances to the median."""
+        return self._middles(distance, good)[0] / 0.6745
 
     def _mix(self, good: npt.NDArray[np.bool_]) -> Floats:
-        """Each item's share of compute, in [0, 1]: least squares of its rounds, shrunk to the share of all."""
-        groups = self._groups(good & (self.excess[0] == self.excess[1]))
-        products, squares, noises = (np.zeros(len(self.names)) for _ in range(3))
-        for index, own in groups:
-            excess, response = self.excess[0][own], (self.log_ms - self.memory[0])[own]
-            response = response - np.median(response)
-            spread = max(1e-4, float(np.median(np.abs(response))) / 0.6745)
-            weight = np.minimum(1.0, 1.5 * spread / np.maximum(np.abs(response), 1e-12))
-            excess = excess - np.average(excess, weights=weight)
-            products[index], squares[index] = float(weight @ (excess * response)), float(weight @ excess**2)
-            noises[index] = spread**2
-        shrink = float(np.median(noises[noises > 0])) / _MIX_SPREAD**2 if (noises > 0).any() else 1.0
-        common = (products.sum() + shrink * _COMMON_MIX) / (squares.sum() + shrink)
-        own_shrink: Floats = np.maximum(noises / _MIX_SPREAD**2, 1e-9)
-        mix: Floats = np.clip((products + own_shrink * np.clip(common, 0.0, 1.0)) / (squares + own_shrink), 0.0, 1.0)
+        """Each item's share of compute, in [0, 1]: least squares of its rounds, shrunk to the share of all.
+
+        Rounds off the median count for less (Huber 1981, "Robust Statistics", section 7.8, weights cut at 1.5).
+        """
+        good = good & (self.excess[0] == self.excess[1])
+        excess, response = self.excess[0], self.log_ms - self.memory[0]
+        response = response - self._middles(response, good)[0][self.item]
+        spread = np.maximum(1e-4, self._spreads(np.abs(response), good))
+        weight = good * np.minimum(1.0, 1.5 * spread[self.item] / np.maximum(np.abs(response), 1e-12))
+
+        def total(values: Floats) -> Floats:
+            return np.bincount(self.item, weights=weight * values, minlength=len(self.names)).astype(np.float64)
+
+        known = np.maximum(total(np.ones(len(weight))), 1e-12)
+        excess = excess - (total(excess) / known)[self.item]
+        products, squares = total(excess * response), total(excess**2)
+        own_shrink: Floats = (spread / _MIX_SPREAD) ** 2
+        shrink = float(np.median(own_shrink))
+        common = np.clip((products.sum() + shrink * _COMMON_MIX) / (squares.sum() + shrink), 0.0, 1.0)
+        mix: Floats = np.clip((products + own_shrink * common) / (squares + own_shrink), 0.0, 1.0)
         return mix
 
     def _beyond_own(self, corrected: Floats, good: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         """Visits further than 25 % (and six robust standard deviations) from the item's other rounds."""
-        far = np.zeros(len(corrected), dtype=bool)
-        for _, own in self._groups(good):
-            if len(own) >= _OWN_ROUNDS:
-                distance = np.abs(corrected[own] - np.median(corrected[own]))
-                far[own] = distance > max(BOUND, _OWN_MULTIPLE * float(np.median(distance)) / 0.6745)
-        return far
+        middle, count = self._middles(corrected, good)
+        distance = np.abs(corrected - middle[self.item])
+        far = distance > np.maximum(BOUND, _OWN_MULTIPLE * self._spreads(distance, good))[self.item]
+        return good & far & (count >= _OWN_ROUNDS)[self.item]
 
     def _by_round(self) -> dict[int, dict[Workload, float]]:
         found: dict[int, dict[Workload, float]] = {}
         for workload, track in self.tracks.items():
-            rounds = np.array(sorted(r.round for r in self.references if r.workload == workload and r.latency_ms > 0))
+            rounds = np.array(sorted(r.round for r in self.references if r.workload == workload and r.counts))
             for number in np.unique(rounds):
                 found.setdefault(int(number), {})[workload] = math.exp(track.log_ratio[rounds == number].mean())
         return found

@@ -174,8 +174,15 @@ class Evidence:
     def _add_reference(self, record: Mapping[str, Any]) -> None:
         target = self._targets.get(record["target"])
         clock = "wall" if target is None else target.clock
-        samples = RoundSamples(record["round"], record["calls"], tuple(record["wall_ns"]), tuple(record["cpu_ns"]))
-        reference = Reference(record["round"], record["position"], record["workload"], samples.raw_ms(clock))
+        wall_ns, cpu_ns = record["wall_ns"], record["cpu_ns"]
+        resolution_ns = self.resolution_ns(record["target"])
+        reference = Reference(
+            record["round"],
+            record["position"],
+            record["workload"],
+            min(wall_ns if clock == "wall" else cpu_ns) / record["calls"] / 1e6,
+            hard_reason(wall_ns, cpu_ns, 1 if target is None else target.threads, resolution_ns),
+        )
         key = reference.round, reference.position, reference.workload
         self._references.setdefault(record["target"], {})[key] = reference
 

@@ -40,8 +40,9 @@ class RoundSamples:
 
         Disturbance on a shared machine only ever adds time, so the upper half is left out.
         """
-        raw = np.sort(np.asarray(self.wall_ns if clock == "wall" else self.cpu_ns, dtype=np.float64))
-        return float(raw[: (len(raw) + 1) // 2].mean()) / self.calls / 1e6
+        ordered = sorted(self.wall_ns if clock == "wall" else self.cpu_ns)
+        lower = ordered[: (len(ordered) + 1) // 2]
+        return sum(lower) / len(lower) / self.calls / 1e6
 
     def latency_ms(self, clock: Clock) -> float:
         """:meth:`raw_ms`, corrected for the device's drift."""

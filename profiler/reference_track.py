@@ -134,20 +134,22 @@ def _smoothed(
     noise: float,
 ) -> tuple[Floats, float]:
     """The device behind ``observed``, and its drift per round: the likeliest, or none."""
+    from scipy.linalg import cho_factor, cho_solve  # type: ignore[import-untyped]  # slow to import
+
     centred = observed - np.median(observed)
     passed = rounds_passed - rounds_passed[0]
     level = _DIFFUSE * np.equal.outer(state, state)
     process = PROCESS_SPREAD**2 * np.equal.outer(rounds, rounds)
+    walks = np.minimum.outer(passed, passed)
     fits: list[tuple[float, Floats, float]] = []
     for drift in _DRIFTS_PER_ROUND:
-        device = level + drift**2 * np.minimum.outer(passed, passed)
+        device = level + drift**2 * walks
         deviation = np.full(len(observed), noise)
         for _ in range(_REWEIGHTED):
-            factor = np.linalg.cholesky(device + process + np.diag(deviation**2))
-            white = np.linalg.solve(factor, centred)
-            solved = np.linalg.solve(factor.T, white)
+            factor = cho_factor(device + process + np.diag(deviation**2), lower=True, check_finite=False)
+            solved = cho_solve(factor, centred, check_finite=False)
+            likelihood = -0.5 * float(centred @ solved) - float(np.log(np.diag(factor[0])).sum())
             deviation = np.maximum(noise, np.abs(deviation**2 * solved) / _OUTLYING)
-        likelihood = -0.5 * float(white @ white) - float(np.log(np.diag(factor)).sum())
         fits.append((likelihood, observed - centred + device @ solved, drift))
     best = max(fits, key=lambda fit: fit[0])
     _, walk, drift = best if best[0] > fits[0][0] + _EVIDENCE else fits[0]
