@@ -6,6 +6,7 @@ widened by how much more the ratios scatter than they should (at most threefold:
 really changed, that must not hide it), and the confidence is one for all operators together (Šidák).
 The overall shift is the median ratio; two sessions are known to differ by what the device's level
 wandered between the rounds of each. What is smaller than a tolerance never counts, be it certain.
+A row of 0 ms counts as none.
 """
 
 from __future__ import annotations
@@ -83,14 +84,15 @@ def compare(
     ):
         if one != other:
             raise LutMismatchError(f"the tables differ in their {what} ({one}, {other}); nothing follows from a ratio")
-    common = sorted(set(before.rows) & set(after.rows))
+    old, new = ({op: row for op, row in lut.rows.items() if row.latency_ms > 0} for lut in (before, after))
+    common = sorted(set(old) & set(new))
     if not common:
         raise LutMismatchError("the tables have no operator in common; compare tables of one space")
     if not 0 < confidence < 1:
         raise LutMismatchError(f"a confidence of {confidence:g} is none; it must be above 0 and below 1, like 0.95")
     if tolerance is None:
         tolerance = TOLERANCE if before.source == "measured" else 0.0
-    pairs = [(before.rows[operator], after.rows[operator]) for operator in common]
+    pairs = [(old[operator], new[operator]) for operator in common]
     logs = np.log([two.latency_ms / one.latency_ms for one, two in pairs])
     shift = float(np.median(logs))
     noise = _noise(pairs, logs - shift) if before.source == "measured" else [0.0] * len(pairs)
@@ -108,8 +110,8 @@ def compare(
             _change(operator, pair, log, sd, shift, each, least)
             for operator, pair, log, sd in zip(common, pairs, logs.tolist(), noise, strict=True)
         ),
-        missing=tuple(str(operator) for operator in sorted(set(before.rows) - set(after.rows))),
-        added=tuple(str(operator) for operator in sorted(set(after.rows) - set(before.rows))),
+        missing=tuple(str(operator) for operator in sorted(set(old) - set(new))),
+        added=tuple(str(operator) for operator in sorted(set(new) - set(old))),
         described=tuple(_described(before, after)),
     )
 

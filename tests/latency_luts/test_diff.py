@@ -124,6 +124,14 @@ def test_operators_that_are_gone_or_new_are_a_change() -> None:
     assert compare(less, whole).changed
 
 
+def test_a_row_of_nothing_counts_as_none() -> None:
+    whole = session(0)
+    free = replace(whole.rows[DISPATCH], latency_ms=0.0, interval_ms=None)
+    without = replace(whole, rows={**whole.rows, DISPATCH: free})
+    assert not compare(without, without).changed
+    assert compare(whole, without).missing == (str(DISPATCH),)
+
+
 def test_what_cannot_be_compared_is_refused() -> None:
     one = session(0)
     engine = {"engine": "systolic", "version": "1", "configuration": "ab", "fidelity": "exact"}
