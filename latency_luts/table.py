@@ -113,9 +113,10 @@ class LatencyLut:
     @property
     def origin(self) -> str:
         """Where the numbers are from, to be shown with them: ``measured``, or the source and its engine."""
-        if self.source == "measured":
-            return self.source
-        return f"{self.source} by {{engine}} {{version}} ({{fidelity}})".format_map(self.provenance)
+        if self.source != "measured":
+            return f"{self.source} by {{engine}} {{version}} ({{fidelity}})".format_map(self.provenance)
+        imported = self.environment.get("imported")
+        return f"measured elsewhere ({imported['file']})" if isinstance(imported, Mapping) else self.source
 
     @property
     def dispatch_ms(self) -> float:

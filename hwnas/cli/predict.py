@@ -96,7 +96,7 @@ def _told(entry: Mapping[str, Any], origin: str) -> str:
     """A line, and what each kind of operator costs below it."""
     sure = "" if entry["confidence"] is None else f" at {100 * entry['confidence']:g} %"
     energy = "" if entry["energy_mj"] is None else f"{entry['energy_mj']:.4g} mJ  "
-    where = entry["target"] + ("" if entry["source"] == "measured" else f", {origin}")
+    where = entry["target"] + ("" if origin == "measured" else f", {origin}")
     latency = with_interval(entry["latency_ms"], entry["interval_ms"], " ms")
     lines = [f"{latency}{sure}  {energy}{entry['candidate']}  ({where})"]
     if "operators_ms" in entry:

@@ -76,6 +76,7 @@ def test_a_csv_of_elsewhere_needs_two_columns_and_an_origin(tmp_path: Path) -> N
     (row,) = table.rows.values()
     assert (row.operator, row.latency_ms, row.metrics) == (OperatorSpec.of("ffn", embed=8), 0.5, {"energy_mj": 1.25})
     assert (row.parity_error, row.interval_ms, table.target) == (None, None, ORIGIN.target)
+    assert table.origin == "measured elsewhere (mine.csv)"
     with pytest.raises(LutFormatError, match="does not say what it was measured on"):
         from_csv(path)
 
