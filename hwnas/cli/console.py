@@ -45,6 +45,7 @@ def _missing_module(exc: ModuleNotFoundError) -> str | None:
         "sklearn": "predict",
         "onnxscript": "all",
         "matplotlib": "report",
+        "pymoo": "cosearch",
     }
     name = (exc.name or "").partition(".")[0]
     if name not in extras:

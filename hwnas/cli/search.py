@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hwnas.cli.co_search import given, require_unused, run_co_search
 from hwnas.cli.console import emit, guarded, progress_bar, say, table, with_interval
 from hwnas.cli.options import (
     BatchOption,
@@ -37,6 +38,12 @@ if TYPE_CHECKING:
     from hwnas.space import SearchSpace
     from latency_luts import LatencyLut
 
+_OF_ONE_DEVICE = (
+    "lut", "predictor", "method", "parents", "mutants", "crossovers", "finalists", "confidence", "margin", "exclude",
+    "device", "measure", "rounds", "wait",
+)  # fmt: skip
+"""Options without a meaning where the accelerator is searched for too."""
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
@@ -48,12 +55,17 @@ def register(app: typer.Typer) -> None:
 
 @guarded
 def search(
+    context: typer.Context,
     space: SpaceOption,
     supernet: Annotated[Path, typer.Option("--supernet", help="Checkpoint made by hwnas train.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the journals, search.json and winner.yml.")],
     lut: Annotated[Path | None, typer.Option("--table", help="Latency table made by hwnas profile.")] = None,
     predictor: Annotated[
         Path | None, typer.Option("--predictor", help="Instead: a model made by hwnas predictor fit.")
+    ] = None,
+    design: Annotated[
+        Path | None,
+        typer.Option("--co-search", help="Instead: search for an accelerator too, within this file's design space."),
     ] = None,
     latency_ms: Annotated[float | None, typer.Option(help="Hard limit on the latency.")] = None,
     energy_mj: Annotated[float | None, typer.Option(help="Hard limit on the energy, where the table has it.")] = None,
@@ -111,7 +123,11 @@ def search(
     wait: WaitOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Search a space for the lowest validation loss under hard limits. Run it again to resume."""
+    """Search a space for the lowest validation loss under hard limits. Run it again to resume.
+
+    With --co-search, pairs of a network and a simulated accelerator that no other betters in loss, latency
+    and energy (NSGA-II: --population pairs in each of --iterations generations).
+    """
     import torch
 
     from hwnas.changed import note_of
@@ -122,6 +138,7 @@ def search(
     from hwnas.profiling import require_target
     from hwnas.search.evolution import EvolutionSettings
     from hwnas.search.journal import read_candidates
+    from hwnas.search.nsga2 import Nsga2Settings
     from hwnas.searching import JOURNAL, SearchRequest, search_and_measure
     from hwnas.training import load_supernet
     from profiler import load_devices
@@ -138,6 +155,32 @@ def search(
         "vocabulary": vocabulary,
         "cache": cache_tokens,
     }
+    if design is not None:
+        require_unused(context, _OF_ONE_DEVICE)
+        run_co_search(
+            loaded,
+            kind,
+            workload_of(loaded.workload, **sizes),
+            design,
+            supernet,
+            data,
+            out,
+            settings=Nsga2Settings(
+                population, iterations, mutation_probability if given(context, "mutation_probability") else None
+            ),
+            limits={
+                "latency_ms": latency_ms,
+                "energy_mj": energy_mj,
+                "params_m": params_m,
+                "peak_memory_mib": peak_memory_mib,
+            },
+            validation_pairs=validation_pairs,
+            seed=seed,
+            devices=devices,
+            cache=cache_folder(cache),
+            json=json,
+        )
+        return
     content, latency = _latency(loaded, kind, lut, predictor, sizes)
     if energy_mj is not None and not isinstance(latency, TableLatency):
         raise SearchError("--energy-mj needs a --table that has energies: a predictor knows latencies alone")
@@ -206,7 +249,7 @@ def _latency(
     from latency_luts import LatencyLut, LutMismatchError
 
     if (lut is None) == (predictor is None):
-        raise typer.BadParameter("give either --table or --predictor", param_hint="--table")
+        raise typer.BadParameter("give either --table or --predictor, or --co-search", param_hint="--table")
     if lut is not None:
         content = LatencyLut.load(lut)
         workload = workload_of(Workload.from_dict(content.workload), **sizes)

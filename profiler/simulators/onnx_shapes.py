@@ -23,7 +23,7 @@ _PASSES = 8
 _TENSOR, _GRAPH = 4, 5  # onnx.AttributeProto.AttributeType
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=1024)
 def load_graph(artifact: Artifact) -> Graph:
     """See :func:`profiler.simulators.graph.read_graph`; read once for all the engines that are asked about it."""
     import onnx

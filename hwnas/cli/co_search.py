@@ -1,0 +1,130 @@
+"""What ``hwnas search --co-search`` does: pairs of a network and an accelerator on a Pareto front."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from hwnas.cli.console import emit, progress_bar, say, table
+
+if TYPE_CHECKING:
+    from hwnas.cosearch import CoSearchOutcome
+    from hwnas.families.base import Family
+    from hwnas.search.nsga2 import Nsga2Settings
+    from hwnas.space import SearchSpace
+    from hwnas.workload import Workload
+
+SHOWN = 20
+"""Rows of the front that are printed; all are in the file."""
+
+
+def require_unused(context: typer.Context, options: Collection[str]) -> None:
+    """Refuse options that were given though they have no meaning here."""
+    for parameter in context.command.params:
+        if parameter.name in options and given(context, parameter.name):
+            raise typer.BadParameter("has no meaning with --co-search", param_hint=parameter.opts[0])
+
+
+def given(context: typer.Context, option: str) -> bool:
+    """Whether this option stands on the command line."""
+    source = context.get_parameter_source(option)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def run_co_search(
+    space: SearchSpace,
+    family: Family,
+    workload: Workload,
+    design: Path,
+    supernet: Path,
+    data: str,
+    out: Path,
+    *,
+    settings: Nsga2Settings,
+    limits: Mapping[str, float | None],
+    validation_pairs: int | None,
+    seed: int,
+    devices: Path | None,
+    cache: Path,
+    json: bool,
+) -> None:
+    """Search, write ``out`` and print the front; ``limits`` as :class:`hwnas.limits.CandidateLimits` names them."""
+    from hwnas.cosearch import CoSearchRequest, PairLimits, co_search
+    from hwnas.data import load_task
+    from hwnas.data.task import require_vocabulary
+    from hwnas.design_costs import DesignCosts, export_operators
+    from hwnas.design_space import load_designs
+    from hwnas.limits import CandidateLimits
+    from hwnas.searching import InheritedLoss, fixed_subset
+    from hwnas.training import load_supernet, weights_digest
+    from profiler import load_devices
+
+    designs = load_designs(design, load_devices(devices))
+    task = load_task(data, say=say)
+    require_vocabulary(workload, task)
+    network = CandidateLimits(
+        space, family, workload, params_m=limits["params_m"], peak_memory_mib=limits["peak_memory_mib"]
+    )
+    weights = load_supernet(supernet, space, family, task)
+    pairs = fixed_subset(task.pairs["valid"], validation_pairs)
+    say(f"{designs.size} designs of {designs.device.name}, every figure estimated by {designs.device.engine}")
+    with progress_bar("exporting") as exporting, progress_bar("searching") as searching:
+        artifacts = export_operators(space, family, workload, designs.device, cache, exporting.update)
+        costs = DesignCosts(space, family, workload, designs, artifacts, cache)
+        outcome = co_search(
+            space,
+            InheritedLoss(weights, family, pairs),
+            PairLimits(network, costs, limits["latency_ms"], limits["energy_mj"]),
+            CoSearchRequest(f"{weights_digest(weights)}/{task.fingerprint}/{len(pairs)} pairs", settings, seed),
+            out,
+            progress=searching.update,
+        )
+    emit(outcome.as_dict(), json, lambda: _told(outcome, len(pairs), out))
+
+
+def _told(outcome: CoSearchOutcome, validation_pairs: int, out: Path) -> str:
+    from hwnas.cosearch import FRONT
+
+    front = outcome.front
+    shown = [front[row] for row in _spread(len(front))]
+    varied = list(front[0].design.chosen)
+    area = front[0].design.area_mm2 is not None
+    header = ["loss", "latency ms", "energy mJ", *(["area mm2"] if area else []), *varied, "network", "accelerator"]
+    rows = [
+        [
+            f"{pair.loss:.4f}",
+            f"{pair.latency_ms:.4g}",
+            f"{pair.energy_mj:.4g}",
+            *([f"{pair.design.area_mm2:.4g}"] if pair.design.area_mm2 is not None else []),
+            *(_figure(value) for value in pair.design.chosen.values()),
+            pair.network.key,
+            pair.design.name,
+        ]
+        for pair in shown
+    ]
+    some = "" if len(shown) == len(front) else f", {len(shown)} of them here"
+    return "\n".join(
+        [
+            f"{outcome.evaluated} pairs evaluated (nsga2): {outcome.networks} networks, {outcome.designs} accelerators;"
+            f" limit: {outcome.limits}",
+            f"{len(front)} on the front of loss, latency and energy{some}:",
+            table(header, rows),
+            f"latency, energy and area are {outcome.origin}, nothing is measured; loss is that of inherited weights"
+            f" on {validation_pairs} validation pairs",
+            f"all pairs: {out / FRONT}; networks: {out / 'networks'}; accelerators: {out / 'devices.yaml'}",
+        ]
+    )
+
+
+def _spread(number: int) -> Sequence[int]:
+    """At most :data:`SHOWN` places spread over ``number``, both ends among them."""
+    if number <= SHOWN:
+        return range(number)
+    return [place * (number - 1) // (SHOWN - 1) for place in range(SHOWN)]
+
+
+def _figure(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
