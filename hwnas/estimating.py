@@ -12,6 +12,7 @@ from typing import Literal, cast
 
 from exporters import Artifact
 from hwnas.families.base import Family
+from hwnas.families.deployed import as_deployed
 from hwnas.files import artifact_cache, write_json
 from hwnas.profiling import Progress, Sampling, build_plan, quietly
 from hwnas.space import Candidate, SearchSpace
@@ -55,7 +56,7 @@ def estimate_space(
     require_replaceable(out)
     estimator = open_estimator(device, cache / "estimates")
     with open_exporter(device.engine) as exporter:
-        plan = build_plan(space, family, workload, sampling, exporter, cache, exporting)
+        plan = build_plan(space, as_deployed(family, device.engine), workload, sampling, exporter, cache, exporting)
     items = [item for item in plan.items if item.name != str(DISPATCH)]
     rows, models = {}, []
     with prover(device, cache) as prove:
@@ -129,7 +130,8 @@ def candidate_programs(
     """The exported, proven programs of whole models in the format that the device's engine reads."""
     sampling = Sampling(calibration=0, check=0, extra=tuple(candidates))
     with open_exporter(device.engine) as exporter:
-        plan = build_plan(space, family, workload, sampling, exporter, cache, exporting, operators=())
+        kind = as_deployed(family, device.engine)
+        plan = build_plan(space, kind, workload, sampling, exporter, cache, exporting, operators=())
     programs = {item.name: item.program for item in plan.items}
     with prover(device, cache) as prove:
         for program in programs.values():

@@ -10,6 +10,7 @@ import numpy as np
 
 from hwnas.factors import Array, Factor, GatherCounts, GatherSum, compile_factors, minimise
 from hwnas.families.base import Family, Term
+from hwnas.families.deployed import as_in_table
 from hwnas.space import Candidate, Genes, SearchSpace
 from hwnas.workload import Workload
 from latency_luts import OperatorSpec, Uncertainty
@@ -104,7 +105,7 @@ class TableLatency:
         lut.require(self.workload.as_dict(), Subject(space.name, space.fingerprint))
         self._calibration = calibration or lut.calibration
         self.calibration = self._calibration or Calibration.identity(lut.latencies_ms)
-        self.terms = family.terms(space, self.workload)
+        self.terms = as_in_table(family, lut).terms(space, self.workload)
         _refuse_missing(lut, space, self.terms)
         self.sum = TableSum(space, self.terms, self.calibration.contribution_ms, self.calibration.constant_ms)
 

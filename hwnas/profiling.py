@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from exporters import Artifact, Exporter
 from exporters.cache import export_cached
 from hwnas.families.base import Family, GraphStage, ModelGraphs, Vocabularies
+from hwnas.families.deployed import as_deployed, own_family, precision_in
 from hwnas.files import artifact_cache, write_json
 from hwnas.latency import decompose, operators_of
 from hwnas.space import Candidate, Choice, SearchSpace
@@ -42,6 +43,7 @@ from profiler import (
     read_journal,
 )
 from profiler.devices import host_of
+from profiler.exporting import open_exporter
 from profiler.lock import alone_on
 from profiler.measure import Progress as MeasureProgress
 
@@ -163,7 +165,7 @@ def build_plan(
     for operator in (DISPATCH, *operators):
         progress(len(items), total, operator.kind)
         build = _dispatch if operator == DISPATCH else partial(family.module, operator)
-        artifact = export_cached(f"{code}/{operator}", build, cache, exporter)
+        artifact = export_cached(f"{code}/{operator}", build, cache, exporter, precision=operator.precision)
         items.append(PlanItem(str(operator), "operator", Program.single(artifact), {}, uses.get(operator, 1.0)))
     for model in models:
         progress(len(items), total, f"model {model.candidate.key}")
@@ -214,9 +216,9 @@ def model_item(
             built.append(family.graphs(family.model(space, candidate, vocabularies), workload))
         return built[0]
 
-    shape = f"{code}/{space.fingerprint}/{candidate.key}/{sorted(workload.as_dict().items())}"
+    shape = f"{code}/{exporter.format}/{space.fingerprint}/{candidate.key}/{sorted(workload.as_dict().items())}"
     layout = cache / f"{hashlib.sha256(shape.encode()).hexdigest()[:16]}.stages.json"
-    program = _cached_program(layout, shape, graphs, exporter, cache)
+    program = _cached_program(layout, shape, graphs, exporter, cache, precision_in(family))
     operators = decompose(space, family, workload, candidate)
     meta = {
         "role": choice.role,
@@ -227,7 +229,7 @@ def model_item(
 
 
 def _cached_program(
-    layout: Path, shape: str, graphs: Callable[[], ModelGraphs], exporter: Exporter, cache: Path
+    layout: Path, shape: str, graphs: Callable[[], ModelGraphs], exporter: Exporter, cache: Path, precision: str
 ) -> Program:
     """The program of a whole model; the model is built only if a graph of it was not exported before."""
     try:
@@ -236,7 +238,9 @@ def _cached_program(
         stages = list(graphs().stages)
         write_json(layout, [asdict(stage) for stage in stages])
     artifacts = {
-        stage.graph: export_cached(f"{shape}/{stage.graph}", partial(_graph, graphs, stage.graph), cache, exporter)
+        stage.graph: export_cached(
+            f"{shape}/{stage.graph}", partial(_graph, graphs, stage.graph), cache, exporter, precision=precision
+        )
         for stage in stages
     }
     return program_of(stages, artifacts)
@@ -273,7 +277,7 @@ def code_fingerprint(family: Family) -> str:
 
     import hwnas.families
 
-    source = inspect.getsourcefile(type(family))
+    source = inspect.getsourcefile(type(own_family(family)))
     digest = hashlib.sha256(torch.__version__.encode())
     for file in sorted(Path(hwnas.families.__file__).parent.rglob("*.py")):
         digest.update(file.read_bytes())
@@ -291,7 +295,7 @@ def _dispatch() -> tuple[nn.Module, GraphInputs]:
 
     from exporters import GraphInputs
 
-    return nn.Identity(), GraphInputs({"x": torch.zeros(1)}, ("y",))
+    return nn.ReLU(), GraphInputs({"x": torch.zeros(1)}, ("y",))  # not Identity: TFLite has no operator for that
 
 
 def profile_space(
@@ -315,13 +319,13 @@ def profile_space(
     if no table can be derived, or (before anything is measured) if there are whole models to
     calibrate on, but too few, or if ``out`` is a file of another kind.
     """
-    from exporters.onnx import OnnxExporter
-
     sampling, cache = sampling or Sampling(), cache or artifact_cache()
+    family = as_deployed(family, device.runtime)
     require_replaceable(out)
     if sampling.calibration:
         Calibration.require_enough(sum(model.role == "calibration" for model in choose_models(space, sampling)))
-    plan = build_plan(space, family, workload, sampling, OnnxExporter(), cache, exporting)
+    with open_exporter(device.runtime) as exporter:
+        plan = build_plan(space, family, workload, sampling, exporter, cache, exporting)
     journal_path = journal_of(out)
     with open_for(device, cache, waiting) as opener:
         target = target_of(opener)
@@ -386,7 +390,7 @@ def require_target(table: Target, device: Device) -> None:
 
     The runtime's version is known only to a session. Raises :class:`LutMismatchError`.
     """
-    runtime = table.runtime.partition("-")[0]
+    runtime = table.runtime.rpartition("-")[0]
     there = (table.device, runtime, table.threads, table.clock)
     here = (device.name, device.runtime, device.threads, device.effective_clock)
     if there != here:

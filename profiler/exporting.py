@@ -16,12 +16,20 @@ from profiler.toolchain import ToolProcess, get_toolchain
 FORMATS: Mapping[str, Format] = {"onnxruntime": "onnx", "litert": "tflite", "ethos-u": "tflite"}
 """What a runtime runs, or an engine reads; an engine that is not named here reads ONNX."""
 
+PRECISIONS: Mapping[str, str] = {"ethos-u": "int8"}
+"""What a runtime's artifacts are exported in unless a user says otherwise: fp32 where it is not named here."""
+
 _TOOLCHAIN = "litert-torch"
 
 
 def format_of(runtime: str) -> Format:
     """The format of the artifacts that ``runtime`` (or engine) takes."""
     return FORMATS.get(runtime, "onnx")
+
+
+def precision_of(runtime: str) -> str:
+    """The precision that ``runtime`` (or engine) takes by default."""
+    return PRECISIONS.get(runtime, "fp32")
 
 
 @contextmanager

@@ -63,6 +63,9 @@ def profile(
         typer.Option(min=0, help="Whole models held out to test the table on; else 10, on a simulated device 2."),
     ] = None,
     memory_limit_mib: Annotated[int, typer.Option(min=64, help="Keep loaded graphs under this.")] = 8192,
+    precision: Annotated[
+        str | None, typer.Option(help="fp32, or int8 or int8-dynamic where the runtime has it; default by the device.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be measured and leave.")] = False,
     seed: SeedOption = 0,
     batch: BatchOption = None,
@@ -81,6 +84,7 @@ def profile(
 
     A simulated device's table is estimated, in seconds; what says how to measure has no meaning there.
     """
+    from hwnas.families.deployed import as_deployed
     from hwnas.latency import operators_of
     from hwnas.profiling import Sampling, estimate_s, journal_of, profile_space
     from profiler import load_devices, read_journal
@@ -98,6 +102,7 @@ def profile(
         cache=cache_tokens,
     )
     chosen = load_devices(devices).get(device)
+    kind = as_deployed(kind, chosen.runtime, precision)
     if isinstance(chosen, SimulatedDevice):
         few = Sampling(check=2 if check is None else check, seed=seed)
         _estimate(loaded, kind, workload, chosen, out, few, dry_run, cache, json)

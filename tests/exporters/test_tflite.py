@@ -105,6 +105,23 @@ def test_what_the_converter_cannot_do_is_one_line_and_its_log_is_kept(tmp_path: 
         converter.close()
 
 
+@pytest.mark.parametrize(
+    ("forward", "message"),
+    [
+        (lambda x, y: (x + y, x), "an input is returned as it is"),
+        (lambda x, y: (x + y,) * 2, "a and b are one tensor; return it once"),
+    ],
+)
+def test_what_has_no_name_of_its_own_is_said(shared: TfliteExporter, tmp_path: Path, forward, message: str) -> None:
+    class Returns(nn.Module):
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return forward(x, y)
+
+    inputs = GraphInputs({"x": torch.ones(2), "y": torch.ones(2)}, ("a", "b"))
+    with pytest.raises(ExportError, match=message):
+        shared.export(Returns(), inputs, tmp_path / "x.tflite")
+
+
 def test_looked_up_tables_are_not_streamed(shared: TfliteExporter, tmp_path: Path) -> None:
     class Looks(nn.Module):
         def __init__(self) -> None:

@@ -117,6 +117,9 @@ def _places(content: bytes, inputs: list[str], outputs: list[str]) -> Places:
             places[name] = place
         return places
 
+    passed = set(graph.inputs) & set(graph.outputs)
+    if passed:
+        raise ValueError("an input is returned as it is, which this graph has no operator for; leave it out")
     return (
         find(signature.inputs, graph.inputs, "args_", inputs),
         find(signature.outputs, graph.outputs, "output_", outputs),
