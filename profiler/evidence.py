@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from profiler.drift import DriftReport, Reference, Visit, drift_report, hard_reason
+from profiler.errors import JournalError
 from profiler.journal import Environment, JournalContent, JournalHeader, parity_from_record
 from profiler.measurement import Measurement, RoundSamples
 from profiler.parity import Parity
@@ -34,6 +36,17 @@ class Evidence:
         self.call_ms: dict[Key, float] = {}
         self._took_s: dict[Key, dict[int, float]] = {}
         self.failed: dict[Key, str] = {}
+
+    @classmethod
+    def collected(cls, header: JournalHeader, records: Iterable[Mapping[str, Any]], path: Path) -> Evidence:
+        """What the journal at ``path`` holds after its header; raises :class:`JournalError` naming a bad line."""
+        evidence = cls(header)
+        for number, record in enumerate(records, start=2):
+            try:
+                evidence.add(record)
+            except (KeyError, TypeError) as exc:
+                raise JournalError(f"journal {path}: line {number} lacks {exc}; it was not written by hwnas") from exc
+        return evidence
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Take in a record; raises ``KeyError`` or ``TypeError`` for one that lacks something."""

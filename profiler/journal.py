@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -146,20 +146,9 @@ def read_journal(path: Path) -> JournalContent:
     lines, _ = parse_lines(content, path)
     if not lines:
         raise JournalError(f"journal {path} is empty: nothing was measured yet")
-    return content_of(lines, path)
-
-
-def content_of(records: Sequence[Mapping[str, Any]], path: Path) -> JournalContent:
-    """What the records of a journal (the header first) say; raises as :func:`read_journal`."""
     from profiler.evidence import Evidence
 
-    evidence = Evidence(parse_header(records[0], path))
-    for number, record in enumerate(records[1:], start=2):
-        try:
-            evidence.add(record)
-        except (KeyError, TypeError) as exc:
-            raise JournalError(f"journal {path}: line {number} lacks {exc}; it was not written by hwnas") from exc
-    return evidence.content()
+    return Evidence.collected(parse_header(lines[0], path), lines[1:], path).content()
 
 
 def read_measurements(path: Path) -> dict[tuple[str, str], Measurement]:

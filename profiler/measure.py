@@ -90,9 +90,7 @@ class _Run:
         self._targets = {str(target): target for target in journal.header.targets}
         self._items = {item.name: item for item in plan.items}
         self._keys: list[Key] = [(target, item) for target in self._targets for item in self._items]
-        self._evidence = Evidence(journal.header)
-        for record in journal.records():
-            self._evidence.add(record)
+        self._evidence = Evidence.collected(journal.header, journal.records(), journal.path)
         self._given_up: dict[Key, str] = {}
         self._failed_in_a_row = 0
         self._sessions: Openings

@@ -107,11 +107,13 @@ def test_a_profile_repeats_no_sample(shell, how):
     assert items + 5 < len(samples()) < 12 * items
     ran = shell.process(*command, "--json")
     assert ran.json["incomplete"] is None
-    assert ran.json["rounds"] == 12
+    assert ran.json["rounds"] >= 10
+    assert len(samples()) >= 10 * items
     assert journal.read_bytes().startswith(kept[: kept.rindex(b"\n") + 1])
     for kind, key, number in (
-        ("sample", lambda r: (r["item"], r["round"]), 12 * items),
-        ("calibration", lambda r: r["item"], items),
+        ("sample", lambda r: (r["item"], r["round"]), None),
+        ("reference", lambda r: (r["round"], r["position"]), None),
+        ("calibration", lambda r: r["item"], items + 2),  # and the two reference workloads
         ("parity", lambda r: r["artifact"], None),
         ("header", lambda r: r["kind"], 1),
     ):
@@ -146,7 +148,7 @@ def test_finalists_already_measured_are_not_measured_again(shell, undisturbed, h
     kept = samples()
     ran = shell.process(*command, "--json")
     assert samples()[: len(kept)] == kept
-    assert len(samples()) == len(set(samples())) == 20 * len(records(journal)[0]["items"])
+    assert len(samples()) == len(set(samples())) >= 10 * len(records(journal)[0]["items"])
     expected = json.loads((undisturbed / "long" / "search.json").read_text())
     for found, wanted in zip(ran.json["finalists"], expected["finalists"], strict=True):
         assert (found["candidate"], found["loss"], found["predicted_ms"]) == (
