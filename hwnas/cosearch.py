@@ -1,4 +1,4 @@
-"""Joint search of network and accelerator: pairs on the Pareto front of loss, latency and energy."""
+"""Joint search of network and accelerator: pairs on a Pareto front, by default of loss, latency and energy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 
 from hwnas.candidates import write_candidate
 from hwnas.design_costs import DesignCosts, Table
-from hwnas.design_space import PREFIX, Design
+from hwnas.design_space import PREFIX, Design, Objective
 from hwnas.errors import InfeasibleError
 from hwnas.files import write_json, write_text
 from hwnas.limits import CandidateLimits
@@ -31,14 +31,27 @@ JOURNAL, FRONT = "cosearch.journal.jsonl", "front.json"
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A network with an accelerator: validation ``loss`` in nats per token, and estimates of one inference there."""
+    """A network with an accelerator: validation ``loss`` in nats per token, and estimates of one inference there.
+
+    ``energy_mj`` is ``None`` where the engine has none; ``peak_memory_mib`` is the network's own, in fp32.
+    """
 
     network: Candidate
     design: Design
     loss: float
     latency_ms: float
-    energy_mj: float
+    energy_mj: float | None
+    peak_memory_mib: float
     provenance: Provenance
+
+    @property
+    def area_mm2(self) -> float | None:
+        """Of the accelerator, where the engine knows it."""
+        return self.design.area_mm2
+
+    def objectives(self, names: Sequence[Objective]) -> tuple[float, ...]:
+        """The figures of these names."""
+        return tuple(float(getattr(self, name)) for name in names)
 
     def as_dict(self) -> dict[str, object]:
         """JSON-able; network and design by the names of their files."""
@@ -50,7 +63,8 @@ class Pair:
             "loss": self.loss,
             "latency_ms": self.latency_ms,
             "energy_mj": self.energy_mj,
-            "area_mm2": self.design.area_mm2,
+            "peak_memory_mib": self.peak_memory_mib,
+            "area_mm2": self.area_mm2,
             "source": "estimated",
             "provenance": self.provenance.as_dict(),
         }
@@ -58,8 +72,9 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class CoSearchOutcome:
-    """The front, by rising loss, and what was looked at to find it."""
+    """The front, by rising first objective, and what was looked at to find it."""
 
+    objectives: tuple[Objective, ...]
     front: tuple[Pair, ...]
     limits: str
     evaluated: int
@@ -70,16 +85,14 @@ class CoSearchOutcome:
     @property
     def origin(self) -> str:
         """Where latency, energy and area are from, to be shown with them."""
-        told = sorted(
-            {f"{p.engine} {p.version} ({p.fidelity})" for p in (pair.provenance for pair in self.front)},
-        )
+        told = sorted({f"{p.engine} {p.version} ({p.fidelity})" for p in (pair.provenance for pair in self.front)})
         return f"estimated by {', '.join(told)}"
 
     def as_dict(self) -> dict[str, object]:
         """JSON-able."""
         return {
             "method": "nsga2",
-            "objectives": ["loss", "latency_ms", "energy_mj"],
+            "objectives": list(self.objectives),
             "source": "estimated",
             "origin": self.origin,
             "limits": self.limits,
@@ -120,8 +133,17 @@ class PairLimits:
         allowed = self.network.allows(genes[:, : len(self.network.space.choices)])
         allowed[allowed] = self.costs.possible(genes[allowed])
         if self.latency_ms is not None or self.energy_mj is not None:
-            most = [float("inf") if value is None else value for value in (self.latency_ms, self.energy_mj)]
-            allowed[allowed] = (self.costs(genes[allowed]) <= most).all(axis=1)
+            latency_ms, energy_mj = self.costs(genes[allowed]).T
+            within = np.ones(len(latency_ms), dtype=np.bool_)
+            if self.latency_ms is not None:
+                within &= latency_ms <= self.latency_ms
+            if self.energy_mj is not None:
+                if np.isnan(energy_mj).any():
+                    raise InfeasibleError(
+                        f"an energy limit needs energies, and {self.costs.designs.device.name!r} does not tell them all"
+                    )
+                within &= energy_mj <= self.energy_mj
+            allowed[allowed] = within
         return allowed
 
     def describe(self) -> str:
@@ -170,29 +192,36 @@ def co_search(
         latency=f"{costs.designs.fingerprint}/{code_fingerprint()}",
     )
     searcher = Nsga2(joint, limits, settings, seed=request.seed, probes=_probes(joint))
-    pairs: list[Candidate] = []
-    found: list[npt.NDArray[np.float64]] = []
+    pairs: dict[Candidate, Pair] = {}
+    names = costs.designs.objectives
     with SearchJournal(out / JOURNAL, space, header) as journal:
         networks: set[Candidate] = set()
         while asked := _asked(searcher, costs):
-            losses = []
-            for number, pair in enumerate(asked, start=len(pairs)):
-                network = _network(space, pair)
+            figures = costs(joint.encode_many(asked))
+            for pair, (latency_ms, energy_mj) in zip(asked, figures, strict=True):
+                network, table = _network(space, pair), _table(costs, pair)
                 if network not in journal.losses:
                     journal.add(Evaluation(network, float(evaluate(network))))
                 networks.add(network)
-                losses.append(journal.losses[network])
-                progress(number + 1, settings.evaluations, f"{len(networks)} networks, {len(costs.tables)} designs")
-            objectives = np.column_stack([losses, costs(joint.encode_many(asked))])
-            searcher.tell(asked, objectives)
-            pairs += asked
-            found.append(objectives)
-    objectives = np.concatenate(found)
-    front = [_pair(space, joint, costs, pairs[row], objectives[row]) for row in pareto_front(objectives)]
+                pairs[pair] = Pair(
+                    network,
+                    table.design,
+                    loss=journal.losses[network],
+                    latency_ms=float(latency_ms),
+                    energy_mj=None if np.isnan(energy_mj) else float(energy_mj),
+                    peak_memory_mib=limits.network.peak_memory_of(network),
+                    provenance=table.provenance,
+                )
+                note = f"{len(networks)} networks, {len(costs.tables)} designs"
+                progress(len(pairs), settings.evaluations, note)
+            searcher.tell(asked, np.array([pairs[pair].objectives(names) for pair in asked]))
+    evaluated = tuple(pairs.values())
+    front = [evaluated[row] for row in pareto_front(np.array([pair.objectives(names) for pair in evaluated]))]
     outcome = CoSearchOutcome(
-        front=tuple(sorted(front, key=lambda pair: (pair.loss, pair.latency_ms, pair.energy_mj))),
+        objectives=names,
+        front=tuple(sorted(front, key=lambda pair: (pair.objectives(names), pair.network.key, pair.design.name))),
         limits=limits.describe(),
-        evaluated=len(pairs),
+        evaluated=len(evaluated),
         networks=len(networks),
         designs=len(costs.tables),
         refused=tuple(costs.refused.values()),
@@ -223,18 +252,10 @@ def _network(space: SearchSpace, pair: Candidate) -> Candidate:
     return space.candidate({name: value for name, value in pair.entries if not name.startswith(PREFIX)})
 
 
-def _table(joint: SearchSpace, costs: DesignCosts, pair: Candidate) -> Table:
+def _table(costs: DesignCosts, pair: Candidate) -> Table:
     table = costs.table(tuple(value for name, value in pair.entries if name.startswith(PREFIX)))
-    assert table is not None, f"{joint.name}: a pair was evaluated that cannot be"
+    assert table is not None, "a pair was evaluated that cannot be"
     return table
-
-
-def _pair(
-    space: SearchSpace, joint: SearchSpace, costs: DesignCosts, pair: Candidate, figures: npt.NDArray[np.float64]
-) -> Pair:
-    table = _table(joint, costs, pair)
-    loss, latency_ms, energy_mj = (float(value) for value in figures)
-    return Pair(_network(space, pair), table.design, loss, latency_ms, energy_mj, table.provenance)
 
 
 def _write(space: SearchSpace, outcome: CoSearchOutcome, out: Path) -> None:

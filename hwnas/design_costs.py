@@ -34,7 +34,7 @@ from profiler.simulators.registry import code_fingerprint, open_estimator
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """What every operator costs on one design: arrays of shape (operators,), in ms and mJ."""
+    """What every operator costs on one design: arrays of shape (operators,), in ms and mJ; energies NaN if unknown."""
 
     design: Design
     latency_ms: Array
@@ -97,14 +97,21 @@ class DesignCosts:
     def table(self, positions: tuple[int, ...]) -> Table | None:
         """Of the design at these positions; ``None`` if it cannot be.
 
-        Raises :class:`AcceleratorError` if its engine tells no energy.
+        Raises :class:`AcceleratorError` if energy is an objective and its engine tells none.
         """
         if positions not in self._tables:
             try:
-                self._tables[positions] = self._estimated(self.designs.design(positions))
+                table = self._estimated(self.designs.design(positions))
             except SimulationError as exc:
                 self._tables[positions] = None
                 self.refused[positions] = str(exc)
+            else:
+                if "energy_mj" in self.designs.objectives and np.isnan(table.energy_mj).any():
+                    raise AcceleratorError(
+                        f"{self.designs.device.name!r} ({self.designs.device.engine}) does not tell every operator's"
+                        " energy: choose another device, give it and its host energies, or name other objectives"
+                    )
+                self._tables[positions] = table
         return self._tables[positions]
 
     def possible(self, genes: Genes) -> npt.NDArray[np.bool_]:
@@ -112,7 +119,7 @@ class DesignCosts:
         return np.array([self.table(self._positions(gene)) is not None for gene in genes], dtype=np.bool_)
 
     def __call__(self, genes: Genes) -> Array:
-        """Latency (ms) and energy (mJ) of possible pairs; shape (pairs, 2)."""
+        """Latency (ms) and energy (mJ; NaN if unknown) of possible pairs; shape (pairs, 2)."""
         tables = []
         for gene in genes:
             table = self.table(self._positions(gene))
@@ -140,13 +147,8 @@ class DesignCosts:
         except (FileNotFoundError, ValueError, KeyError, TypeError):  # none, or damaged
             pass
         estimates = [estimator.estimate(artifact) for artifact in self._artifacts]
-        energies = [estimate.energy_mj for estimate in estimates if estimate.energy_mj is not None]
-        if len(energies) < len(estimates):
-            raise AcceleratorError(
-                f"{self.designs.device.name!r} ({self.designs.device.engine}) tells no energy of every operator:"
-                " a joint search needs it; choose another device, or give it and its host energies"
-            )
         latencies = [estimate.latency_ms for estimate in estimates]
+        energies = [float("nan") if e.energy_mj is None else e.energy_mj for e in estimates]
         write_json(path, {"latency_ms": latencies, "energy_mj": energies})
         return Table(design, np.array(latencies), np.array(energies), provenance)
 

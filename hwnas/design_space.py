@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -26,6 +26,10 @@ PREFIX = "accelerator."
 
 MOST_VALUES = 1000
 """Of one parameter."""
+
+Objective = Literal["loss", "latency_ms", "energy_mj", "peak_memory_mib", "area_mm2"]
+OBJECTIVES: tuple[Objective, ...] = ("loss", "latency_ms", "energy_mj")
+"""What pairs are judged by unless other objectives are named; all are to be small."""
 
 
 class _Range(BaseModel):
@@ -63,6 +67,7 @@ class _Document(BaseModel):
     device: str
     parameters: Mapping[str, Annotated[tuple[Value, ...], Field(min_length=1)] | _Range] = Field(min_length=1)
     area_mm2: float | None = Field(default=None, gt=0)
+    objectives: tuple[Objective, ...] = Field(default=OBJECTIVES, min_length=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +86,15 @@ class Design:
 
 @dataclass(frozen=True)
 class DesignSpace:
-    """``values`` by parameter, in place of those of ``device``; ``area_mm2`` is the most a design may take."""
+    """``values`` by parameter, in place of those of ``device``; ``area_mm2`` is the most a design may take.
+
+    ``objectives`` are what pairs of a network and a design are judged by.
+    """
 
     device: SimulatedDevice
     values: Mapping[str, tuple[Value, ...]]
     area_mm2: float | None = None
+    objectives: tuple[Objective, ...] = OBJECTIVES
 
     @property
     def choices(self) -> tuple[Choice, ...]:
@@ -101,7 +110,8 @@ class DesignSpace:
     def fingerprint(self) -> str:
         """Digest of everything that makes this design space this one."""
         fixed = self.device.model_dump(mode="json", exclude={"name", "description"})
-        content = [fixed, {name: list(values) for name, values in self.values.items()}, self.area_mm2]
+        content: list[object] = [fixed, {name: list(values) for name, values in self.values.items()}, self.area_mm2]
+        content.append(list(self.objectives))
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def design(self, positions: Sequence[int]) -> Design:
@@ -123,7 +133,7 @@ class DesignSpace:
 
 
 def load_designs(path: Path, devices: Devices) -> DesignSpace:
-    """Read a design space: ``device``, ``parameters`` (lists or ranges of values) and, if wanted, ``area_mm2``.
+    """Read a design space: ``device``, ``parameters`` (lists or ranges of values), ``area_mm2``, ``objectives``.
 
     Raises :class:`AcceleratorError`, one line with the file and the place, for anything wrong in it.
     """
@@ -149,9 +159,12 @@ def load_designs(path: Path, devices: Devices) -> DesignSpace:
             raise AcceleratorError(f"{path}: {device.engine}: unknown parameter {name!r}; known: {', '.join(known)}")
         if len(given) > MOST_VALUES or len(set(map(repr, given))) < len(given):
             raise AcceleratorError(f"{path}: parameters.{name}: repeated values, or more than {MOST_VALUES}")
-    if wanted.area_mm2 is not None and not hasattr(device.engine_parameters, "area_mm2"):
+    if len(set(wanted.objectives)) < len(wanted.objectives):
+        raise AcceleratorError(f"{path}: objectives: one is named twice")
+    asks_area = wanted.area_mm2 is not None or "area_mm2" in wanted.objectives
+    if asks_area and not hasattr(device.engine_parameters, "area_mm2"):
         raise AcceleratorError(f"{path}: area_mm2: the engine {device.engine} knows no area; leave it out")
-    return DesignSpace(device, values, wanted.area_mm2)
+    return DesignSpace(device, values, wanted.area_mm2, wanted.objectives)
 
 
 def _why(exc: ValidationError | TypeError) -> str:

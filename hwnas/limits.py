@@ -79,14 +79,15 @@ class CandidateLimits:
         if known is None:
             known = self.params_m is None or self._params_m(candidate) <= self.params_m
             if known and self.peak_memory_mib is not None:
-                known = self._peak_memory_mib(candidate) <= self.peak_memory_mib
+                known = self.peak_memory_of(candidate) <= self.peak_memory_mib
             self._known[candidate] = known
         return known
 
     def _params_m(self, candidate: Candidate) -> float:
         return self.family.count(self.space, candidate, self.workload, "full").params / 1e6
 
-    def _peak_memory_mib(self, candidate: Candidate) -> float:
+    def peak_memory_of(self, candidate: Candidate) -> float:
+        """MiB of a candidate, as the family counts it."""
         return self.family.peak_memory_bytes(self.space, candidate, self.workload) / 2**20
 
     def describe(self) -> str:
@@ -137,7 +138,7 @@ class CandidateLimits:
             ends = f"the smallest candidate has {low:.4g} M, the largest {high:.4g} M"
             self._refuse("params", self.params_m < low, ends)
         if self.peak_memory_mib is not None:
-            low, high = self._peak_memory_mib(smallest), self._peak_memory_mib(largest)
+            low, high = self.peak_memory_of(smallest), self.peak_memory_of(largest)
             ends = f"the smallest candidate needs {low:.4g} MiB, the largest {high:.4g} MiB"
             self._refuse("peak memory", self.peak_memory_mib < low, ends)
 

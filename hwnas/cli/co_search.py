@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from hwnas.space import SearchSpace
     from hwnas.workload import Workload
 
+_FIGURES = {
+    "loss": "loss",
+    "latency_ms": "latency ms",
+    "energy_mj": "energy mJ",
+    "peak_memory_mib": "peak memory MiB",
+    "area_mm2": "area mm2",
+}
 SHOWN = 20
 """Rows of the front that are printed; all are in the file."""
 
@@ -90,27 +97,24 @@ def _told(outcome: CoSearchOutcome, validation_pairs: int, out: Path) -> str:
 
     front = outcome.front
     shown = [front[row] for row in _spread(len(front))]
-    varied = list(front[0].design.chosen)
-    area = front[0].design.area_mm2 is not None
-    header = ["loss", "latency ms", "energy mJ", *(["area mm2"] if area else []), *varied, "network", "accelerator"]
+    figures = [name for name in _FIGURES if any(getattr(pair, name) is not None for pair in front)]
     rows = [
         [
-            f"{pair.loss:.4f}",
-            f"{pair.latency_ms:.4g}",
-            f"{pair.energy_mj:.4g}",
-            *([f"{pair.design.area_mm2:.4g}"] if pair.design.area_mm2 is not None else []),
+            *(_figure(getattr(pair, name)) for name in figures),
             *(_figure(value) for value in pair.design.chosen.values()),
             pair.network.key,
             pair.design.name,
         ]
         for pair in shown
     ]
+    header = [*(_FIGURES[name] for name in figures), *front[0].design.chosen, "network", "accelerator"]
+    judged = ", ".join(_FIGURES[name].rpartition(" ")[0] or _FIGURES[name] for name in outcome.objectives)
     some = "" if len(shown) == len(front) else f", {len(shown)} of them here"
     return "\n".join(
         [
             f"{outcome.evaluated} pairs evaluated (nsga2): {outcome.networks} networks, {outcome.designs} accelerators;"
             f" limit: {outcome.limits}",
-            f"{len(front)} on the front of loss, latency and energy{some}:",
+            f"{len(front)} on the front of {judged}{some}:",
             table(header, rows),
             f"latency, energy and area are {outcome.origin}, nothing is measured; loss is that of inherited weights"
             f" on {validation_pairs} validation pairs",
@@ -127,4 +131,4 @@ def _spread(number: int) -> Sequence[int]:
 
 
 def _figure(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
