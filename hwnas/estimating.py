@@ -27,6 +27,9 @@ from profiler.simulators.device import SimulatedDevice
 from profiler.simulators.estimate import Estimate, Estimator, Primitive, total
 from profiler.simulators.registry import open_estimator
 
+COVERAGE = "coverage"
+"""The metric of a row that says what share of its compiled nodes the accelerator itself runs."""
+
 FUNCTIONAL = "estimate of one call, of a pure function of artifact and configuration"
 
 _RUNTIME: Mapping[str, Literal["onnxruntime", "litert"]] = {"onnx": "onnxruntime", "tflite": "litert"}
@@ -140,6 +143,16 @@ def candidate_programs(
     return {candidate: programs[candidate.key] for candidate in candidates}
 
 
+def left_to_host(table: LatencyLut) -> dict[str, float]:
+    """Kinds of operators of which a declared host runs a part: the least share that is left to the accelerator."""
+    shares: dict[str, float] = {}
+    for operator, row in table.rows.items():
+        share = row.metrics.get(COVERAGE, 1.0)
+        if share < 1:
+            shares[operator.kind] = min(share, shares.get(operator.kind, 1.0))
+    return shares
+
+
 @contextmanager
 def prover(device: SimulatedDevice, cache: Path) -> Iterator[_Prover]:
     """A function that gives an artifact's largest difference from PyTorch; each is run once and remembered."""
@@ -185,7 +198,8 @@ class _Prover:
 
 
 def _metrics(estimate: Estimate) -> Mapping[str, float]:
-    return {} if estimate.energy_mj is None else {"energy_mj": estimate.energy_mj}
+    energy = {} if estimate.energy_mj is None else {"energy_mj": estimate.energy_mj}
+    return energy | {COVERAGE: estimate.coverage}
 
 
 def _row(operator: OperatorSpec, item: PlanItem, estimate: Estimate, parity_error: float) -> OperatorRow:

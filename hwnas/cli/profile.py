@@ -164,7 +164,7 @@ def _estimate(
     json: bool,
 ) -> None:
     """The table of a simulated device."""
-    from hwnas.estimating import estimate_space
+    from hwnas.estimating import estimate_space, left_to_host
     from hwnas.latency import operators_of
 
     operators = operators_of(space, family, workload)
@@ -198,6 +198,11 @@ def _estimate(
         lines.append(
             f"the sum of operators is off by at most {off:.2%} from {len(content.models)} whole models, estimated too"
         )
+    shared = left_to_host(content)
+    document["left_to_host"] = shared
+    if shared:
+        named = ", ".join(f"{kind} ({share:.0%} its own)" for kind, share in sorted(shared.items()))
+        lines.append(f"the host runs a part of {named}; all other operators are the accelerator's alone")
     emit(document, json, "\n".join([*lines, f"{out} ({elapsed_s:.0f} s)"]))
 
 

@@ -59,6 +59,12 @@ class Estimate:
     primitives: tuple[Primitive, ...]
     provenance: Provenance
 
+    @property
+    def coverage(self) -> float:
+        """Share of the primitives that the accelerator itself runs, between 0 and 1; a host runs the rest."""
+        on_host = sum("host" in primitive.detail for primitive in self.primitives)
+        return 1 - on_host / len(self.primitives) if self.primitives else 1.0
+
 
 class Estimator(Protocol):
     """An engine with its parameters."""

@@ -71,12 +71,6 @@ def open_engine(parameters: BaseModel, configuration: str, host: NodeEngine | No
     return EthosU(cast(Parameters, parameters), Provenance("ethos-u", version, configuration, "vendor-estimate"), host)
 
 
-def npu_coverage(estimate: Estimate) -> float:
-    """Share of the compiled operators that run on the NPU, between 0 and 1 (1 if there is nothing to run)."""
-    on_host = sum("host" in primitive.detail for primitive in estimate.primitives)
-    return 1 - on_host / len(estimate.primitives) if estimate.primitives else 1.0
-
-
 class Vela:
     """The compiler in its toolchain, started at the first use and ended with this object."""
 

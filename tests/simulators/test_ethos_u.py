@@ -17,7 +17,7 @@ from profiler.errors import SimulationError, ToolchainError
 from profiler.exporting import open_exporter
 from profiler.simulators.device import SimulatedDevice
 from profiler.simulators.estimate import Estimate, Provenance
-from profiler.simulators.ethos_u import EthosU, Parameters, npu_coverage
+from profiler.simulators.ethos_u import EthosU, Parameters
 from profiler.simulators.host import HostEngine, HostParameters
 from profiler.simulators.registry import open_estimator
 from profiler.toolchain import environment, get_toolchain
@@ -77,7 +77,7 @@ def test_what_the_npu_leaves_is_paid_by_the_host() -> None:
     assert [primitive.kind for primitive in estimate.primitives] == ["FullyConnected", "EMBEDDING_LOOKUP", "Add"]
     assert estimate.primitives[0].latency_ms == pytest.approx(400 / 500e6 * 1e3)
     assert estimate.primitives[0].detail["utilisation"] == 0.25
-    assert npu_coverage(estimate) == pytest.approx(2 / 3)
+    assert estimate.coverage == pytest.approx(2 / 3)
     assert estimate.energy_mj is None
     assert estimate.provenance.fidelity == "vendor-estimate"
 
@@ -179,7 +179,7 @@ def test_the_figures_are_those_of_a_fresh_run_of_vela(name: str, stem: str, tmp_
     assert npu_ms(estimate) == pytest.approx(1e3 * float(row["inference_time"]), rel=1e-12)
     cycles = sum(p.detail["cycles"] for p in estimate.primitives if "host" not in p.detail)
     assert cycles == float(row["cycles_total"])
-    assert (npu_coverage(estimate) == 1) == (stem != "embedding-int8")
+    assert (estimate.coverage == 1) == (stem != "embedding-int8")
     assert estimator.estimate(golden(stem)) == estimate
 
 
@@ -203,7 +203,7 @@ def test_operators_of_a_transformer_run_on_the_npu_and_the_same_files_in_litert(
                 assert parity.snr_db > 25, spec
                 for name, estimator in estimators.items():
                     estimate = estimator.estimate(artifact)
-                    assert npu_coverage(estimate) == 1.0, (name, spec)
+                    assert estimate.coverage == 1.0, (name, spec)
                     assert estimate.latency_ms == pytest.approx(npu_ms(estimate), rel=1e-12)
     finally:
         session.close()
