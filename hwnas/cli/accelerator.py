@@ -44,8 +44,9 @@ def gemm(
     energy: Annotated[str, typer.Option("--energy", help="Table of unit energies.")] = "horowitz2014-45nm/1",
     json: JsonOption = False,
 ) -> None:
-    """Cycles, SRAM accesses, DRAM traffic (words), utilisation and energy of (M,K) x (K,N) on a systolic array.
+    """Say what (M,K) x (K,N) costs on a systolic array.
 
+    Told are cycles, SRAM accesses, DRAM traffic (words), utilisation and energy.
     Cycles and SRAM accesses are exactly SCALE-Sim 3.0.0's (whose "total cycles" is one less). Traffic
     follows our own model of the buffers; energy is counts times unit energies.
     """
@@ -115,8 +116,9 @@ def sweep(
     family: FamilyOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Estimate models on a grid of accelerators; tell the Pareto front of latency, energy and area.
+    """Estimate models on a grid of accelerators.
 
+    Told is the Pareto front of latency, energy and area.
     Latency and energy are the sums over the models given, on the space's workload. Points that cannot
     be built (a buffer smaller than a tile, ...) are left out and counted.
     """

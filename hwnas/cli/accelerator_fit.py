@@ -20,8 +20,9 @@ def fit(
     devices: DevicesOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Fit launch time and efficiencies to measured products, and register the device that comes out.
+    """Fit a GPU to measured products.
 
+    Launch time and efficiencies are fitted, and the device that comes out is registered.
     Its estimates are called calibrated, with the error on products left out of the fit.
     """
     from hwnas.measured_products import read_measured_products

@@ -54,8 +54,9 @@ def fit(
     seed: SeedOption = 0,
     json: JsonOption = False,
 ) -> None:
-    """Fit a predictor on a set of measured models, test it on rows it has not seen, and write it.
+    """Fit a predictor on a set of measured models.
 
+    It is tested on rows it has not seen, and written to a file.
     Errors are fractions (0.02 is 2 %), means over the splits. The model that is written is the
     first split's. The set does not say for which workload it was measured; unless you do, it is HAT's.
     """
@@ -130,7 +131,10 @@ def predict(
     family: FamilyOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Predict candidates' latency on the device and workload a predictor's set was measured with."""
+    """Predict candidates' latency by a predictor.
+
+    It holds for the device and the workload that the predictor's set was measured with.
+    """
     from hwnas.candidates import read_candidate
     from hwnas.predictors import FittedModel, PredictorLatency, Score, read_latency_set
 

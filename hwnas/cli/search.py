@@ -123,7 +123,9 @@ def search(
     wait: WaitOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Search a space for the lowest validation loss under hard limits. Run it again to resume.
+    """Search a space for the lowest loss under hard limits. Run it again to resume.
+
+    The loss is that of the validation data, with weights inherited from the SuperTransformer.
 
     With --co-search, pairs of a network and a simulated accelerator that no other betters in loss, latency
     and energy (NSGA-II: --population pairs in each of --iterations generations).
@@ -273,6 +275,7 @@ def _measured_on(content: LatencyLut | None, device: str | None) -> str | None:
 
 
 def _told(outcome: SearchOutcome, out: Path) -> str:
+    energies = any(found.energy_mj is not None for found in outcome.finalists)
     rows = [
         [
             "*" if outcome.winner is not None and found.candidate == outcome.winner.candidate else "",
@@ -280,16 +283,25 @@ def _told(outcome: SearchOutcome, out: Path) -> str:
             f"{found.loss:.4f}",
             with_interval(found.predicted_ms, found.predicted_interval_ms),
             "-" if found.measured_ms is None else with_interval(found.measured_ms, found.interval_ms),
+            *(["-" if found.energy_mj is None else f"{found.energy_mj:.4g}"] if energies else []),
+            "-" if found.peak_memory_mib is None else f"{found.peak_memory_mib:.3g}",
         ]
         for found in outcome.finalists
     ]
     lines = [
         f"{outcome.evaluations} candidates evaluated ({outcome.method}), limit: {outcome.limits}"
         + ("" if outcome.searched == outcome.limits else f" (searched: {outcome.searched})"),
-        table(["", "candidate", "loss", "predicted ms", "measured ms"], rows),
+        table(
+            [
+                *("", "candidate", "loss", "predicted ms", "measured ms"),
+                *(["energy mJ"] if energies else []),
+                "peak memory MiB",
+            ],
+            rows,
+        ),
     ]
     if outcome.predictions != "measured":
-        lines.append(f"predicted latencies: {outcome.predictions}")
+        lines.append(f"predicted latencies{' and energies' if energies else ''}: {outcome.predictions}")
     if outcome.drift is not None:
         lines.append(f"device now against the table's rounds: {outcome.drift - 1:+.1%}")
     if outcome.winner is None:

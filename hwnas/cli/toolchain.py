@@ -41,7 +41,10 @@ def list_toolchains(json: JsonOption = False) -> None:
 @app.command(epilog="Example: hwnas toolchain install nn-dataflow")
 @guarded
 def install(name: NameArgument, json: JsonOption = False) -> None:
-    """Install a toolchain into a private environment, with pinned versions, and check that it works."""
+    """Install a toolchain.
+
+    It gets a private environment with pinned versions, and is checked to work.
+    """
     from profiler.toolchain import environment, get_toolchain
     from profiler.toolchain import install as make
 
