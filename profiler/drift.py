@@ -242,9 +242,9 @@ class _Fit:
     def _by_round(self) -> dict[int, dict[Workload, float]]:
         found: dict[int, dict[Workload, float]] = {}
         for workload, track in self.tracks.items():
-            rounds = np.array(sorted(r.round for r in self.references if r.workload == workload and r.counts))
-            for number in np.unique(rounds):
-                found.setdefault(int(number), {})[workload] = math.exp(track.log_ratio[rounds == number].mean())
+            for number in np.unique(track.rounds):
+                here = track.log_ratio[track.rounds == number]
+                found.setdefault(int(number), {})[workload] = math.exp(here.mean())
         return found
 
 
@@ -252,9 +252,7 @@ def _tracks(references: Sequence[Reference], time: Floats, length: float) -> dic
     tracks: dict[Workload, ReferenceTrack] = {}
     workloads: tuple[Workload, ...] = ("compute", "memory")
     for workload in workloads:
-        of = [
-            i for i, reference in enumerate(references) if reference.workload == workload and reference.latency_ms > 0
-        ]
+        of = [i for i, reference in enumerate(references) if reference.workload == workload and reference.counts]
         of.sort(key=lambda i: time[i])
         if of:
             tracks[workload] = reference_track(

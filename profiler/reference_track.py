@@ -20,6 +20,7 @@ JUMP = math.log(1.08)
 """Neighbouring references further apart than this (and than their noise allows) are a jump."""
 
 _FASTEST = 0.15
+_OF_MEDIAN = math.sqrt(math.pi / 2)
 _DRIFTS_PER_ROUND = (0.0, 0.01, 0.03, 0.1)
 _EVIDENCE = 5.0
 _REWEIGHTED, _OUTLYING = 3, 2.0
@@ -28,6 +29,8 @@ _NOISE_MULTIPLE = 5.0
 _QUARTER = 0.3186
 _DIFFUSE = 1.0
 _END = 2
+_PINNED = 1e-6
+_SYMMETRIC = {"SymmetricMode": True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class ReferenceTrack:
     """
 
     time: Floats
+    rounds: npt.NDArray[np.int64]
     log_ratio: Floats
     jumps: npt.NDArray[np.bool_]
     level_ms: float
@@ -86,7 +90,7 @@ def reference_track(
     state = _states(observed, jumps)
     walk, drift = _smoothed(observed, rounds, state, time / max(rounds_length, 1e-9), noise)
     level, spread = _level(observed, walk, rounds, noise) if drift > 0 else (float(np.quantile(walk, _FASTEST)), 0.0)
-    return ReferenceTrack(time, walk - level, jumps, math.exp(level), spread, drift)
+    return ReferenceTrack(time, rounds, walk - level, jumps, math.exp(level), spread, drift)
 
 
 def _level(observed: Floats, walk: Floats, rounds: npt.NDArray[np.int64], noise: float) -> tuple[float, float]:
@@ -97,7 +101,7 @@ def _level(observed: Floats, walk: Floats, rounds: npt.NDArray[np.int64], noise:
     """
     fastest = walk <= np.quantile(walk, _FASTEST)
     seen = len(np.unique(rounds[fastest]))
-    return float(np.median(observed[fastest])), math.hypot(PROCESS_SPREAD, noise) / math.sqrt(seen)
+    return float(np.median(observed[fastest])), _OF_MEDIAN * math.hypot(PROCESS_SPREAD, noise) / math.sqrt(seen)
 
 
 def _states(observed: Floats, jumps: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
@@ -133,27 +137,44 @@ def _smoothed(
     rounds_passed: Floats,
     noise: float,
 ) -> tuple[Floats, float]:
-    """The device behind ``observed``, and its drift per round: the likeliest, or none."""
-    from scipy.linalg import cho_factor, cho_solve  # type: ignore[import-untyped]  # slow to import
+    """The device behind ``observed``, and its drift per round: the likeliest, or none.
 
+    All effects are normal with sparse precisions, so that their means and the likelihood take
+    linear time (Rue and Held 2005, "Gaussian Markov Random Fields", section 2.3).
+    """
+    from scipy import sparse  # type: ignore[import-untyped]  # slow to import
+    from scipy.sparse.linalg import splu  # type: ignore[import-untyped]
+
+    count = len(observed)
     centred = observed - np.median(observed)
-    passed = rounds_passed - rounds_passed[0]
-    level = _DIFFUSE * np.equal.outer(state, state)
-    process = PROCESS_SPREAD**2 * np.equal.outer(rounds, rounds)
-    walks = np.minimum.outer(passed, passed)
+    effects = [np.equal.outer(state, np.unique(state)), np.equal.outer(rounds, np.unique(rounds))]
+    variances = np.repeat([_DIFFUSE, PROCESS_SPREAD**2], [effect.shape[1] for effect in effects])
+    levels = effects[0].shape[1]
     fits: list[tuple[float, Floats, float]] = []
     for drift in _DRIFTS_PER_ROUND:
-        device = level + drift**2 * walks
-        deviation = np.full(len(observed), noise)
+        loadings = sparse.csc_matrix(np.hstack(effects).astype(np.float64))
+        prior, log_variances = sparse.diags(1 / variances), float(np.log(variances).sum())
+        if drift > 0:
+            steps = np.concatenate([[_PINNED], drift**2 * np.maximum(np.diff(rounds_passed), 1e-9)])
+            difference = sparse.diags([np.ones(count), -np.ones(count - 1)], [0, -1])
+            loadings = sparse.hstack([loadings, sparse.identity(count)], format="csc")
+            prior = sparse.block_diag([prior, difference.T @ sparse.diags(1 / steps) @ difference])
+            log_variances += float(np.log(steps).sum())
+        deviation = np.full(count, noise)
         for _ in range(_REWEIGHTED):
-            factor = cho_factor(device + process + np.diag(deviation**2), lower=True, check_finite=False)
-            solved = cho_solve(factor, centred, check_finite=False)
-            likelihood = -0.5 * float(centred @ solved) - float(np.log(np.diag(factor[0])).sum())
-            deviation = np.maximum(noise, np.abs(deviation**2 * solved) / _OUTLYING)
-        fits.append((likelihood, observed - centred + device @ solved, drift))
+            scaled = sparse.diags(deviation**-2) @ loadings
+            factor = splu((prior + loadings.T @ scaled).tocsc(), permc_spec="MMD_AT_PLUS_A", options=_SYMMETRIC)
+            effect = factor.solve(scaled.T @ centred)
+            rest = centred - loadings @ effect
+            log_determinant = log_variances + float(np.log(np.abs(factor.U.diagonal())).sum())
+            likelihood = -0.5 * (float(centred @ (rest / deviation**2)) + log_determinant) - float(
+                np.log(deviation).sum()
+            )
+            deviation = np.maximum(noise, np.abs(rest) / _OUTLYING)
+        device = effects[0] @ effect[:levels] + (effect[len(variances) :] if drift > 0 else 0.0)
+        fits.append((likelihood, observed - centred + device, drift))
     best = max(fits, key=lambda fit: fit[0])
-    _, walk, drift = best if best[0] > fits[0][0] + _EVIDENCE else fits[0]
-    return walk, drift
+    return best[1:] if best[0] > fits[0][0] + _EVIDENCE else fits[0][1:]
 
 
 def time_of(rounds: Sequence[int], positions: Sequence[int]) -> tuple[Floats, float]:
