@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hwnas.errors import SearchError
 from hwnas.families.base import Family
+from hwnas.families.deployed import as_in_table
 from hwnas.latency import TableLatency
 from hwnas.predictors.latency import PredictorLatency
 from hwnas.profiling import Progress, Sampling, build_plan, open_for, quietly, run_plan, target_of
@@ -29,6 +30,7 @@ class Finalist:
 
     ``interval_ms`` is the 95 % interval of ``measured_ms``, ``predicted_interval_ms`` what a
     measurement was predicted to lie between at the same confidence (``None`` if the table cannot tell).
+    ``energy_mj`` is the table's, if it has energies; ``peak_memory_mib`` the family's count.
     """
 
     candidate: Candidate
@@ -37,6 +39,8 @@ class Finalist:
     measured_ms: float | None = None
     interval_ms: tuple[float, float] | None = None
     predicted_interval_ms: tuple[float, float] | None = None
+    energy_mj: float | None = None
+    peak_memory_mib: float | None = None
 
     def as_dict(self) -> dict[str, object]:
         """JSON-able; the candidate by choice."""
@@ -68,6 +72,7 @@ def measure_finalists(
     workload = latency.workload
     anchors: dict[Candidate, WholeModel] = {}
     if table is not None:
+        family = as_in_table(family, table)
         anchors = {space.candidate(model.candidate): model for model in table.models_of("calibration")[:4]}
     wanted = dict(candidates)
     sampling = Sampling(

@@ -15,6 +15,7 @@ from hwnas.errors import InfeasibleError, SearchError
 from hwnas.families.base import Family
 from hwnas.files import artifact_cache, write_json
 from hwnas.finalists import Finalist, SearchLatency, measure_finalists, pick_winner, predicted_interval
+from hwnas.latency import TableLatency
 from hwnas.limits import CandidateLimits
 from hwnas.predictors.latency import PredictorLatency
 from hwnas.profiling import Progress, quietly
@@ -245,6 +246,7 @@ def search_and_measure(
             waiting=waiting,
         )
         changed = () if table is None else changed_during(table, read_journal(out / FINALISTS))
+    finalists = tuple(_with_needs(finalist, limits) for finalist in finalists)
     winner = pick_winner(finalists, limits.latency_ms)
     outcome = SearchOutcome(
         method=request.method,
@@ -263,6 +265,14 @@ def search_and_measure(
     else:
         write_candidate(out / "winner.yml", space, winner.candidate)
     return outcome
+
+
+def _with_needs(finalist: Finalist, limits: CandidateLimits) -> Finalist:
+    """With what else it takes: energy, where the latency table knows it, and peak memory."""
+    latency, energy_mj = limits.latency, None
+    if isinstance(latency, TableLatency) and "energy_mj" in latency.metrics:
+        energy_mj = latency.metric("energy_mj").of(finalist.candidate)
+    return replace(finalist, energy_mj=energy_mj, peak_memory_mib=limits.peak_memory_of(finalist.candidate))
 
 
 def _below(limits: CandidateLimits, request: SearchRequest) -> CandidateLimits:

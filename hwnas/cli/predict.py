@@ -80,6 +80,7 @@ def predict(
             "interval_ms": None if level is None else model.interval_of(candidate, level),
             "confidence": level,
             "energy_mj": None if energy is None else energy.of(candidate),
+            "peak_memory_mib": kind.peak_memory_bytes(loaded, candidate, workload) / 2**20,
             "target": str(table_file.target),
             "source": table_file.source,
             "provenance": dict(table_file.provenance),
@@ -98,7 +99,8 @@ def _told(entry: Mapping[str, Any], origin: str) -> str:
     energy = "" if entry["energy_mj"] is None else f"{entry['energy_mj']:.4g} mJ  "
     where = entry["target"] + ("" if origin == "measured" else f", {origin}")
     latency = with_interval(entry["latency_ms"], entry["interval_ms"], " ms")
-    lines = [f"{latency}{sure}  {energy}{entry['candidate']}  ({where})"]
+    memory = f"{entry['peak_memory_mib']:.3g} MiB  "
+    lines = [f"{latency}{sure}  {energy}{memory}{entry['candidate']}  ({where})"]
     if "operators_ms" in entry:
         rows = sorted(entry["operators_ms"].items(), key=lambda item: -item[1])
         lines.append(table(["operator", "ms"], [[name, f"{ms:.4f}"] for name, ms in rows]))

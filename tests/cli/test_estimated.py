@@ -132,7 +132,7 @@ def test_search(simulated, tmp_path):
     assert found["winner"]["predicted_ms"] > 0
     assert all(finalist["measured_ms"] is None for finalist in found["finalists"])
     text = simulated(*asked).out
-    assert "predicted latencies are estimated by systolic 1" in text
+    assert "predicted latencies and energies: estimated by systolic 1" in text
 
 
 def test_the_export_manifest(simulated, tmp_path):
