@@ -24,6 +24,7 @@ from hwnas.profiling import Progress, open_for, program_of, quietly, run_plan, t
 from hwnas.space import Candidate, SearchSpace
 from hwnas.workload import Workload
 from profiler import Device, Plan, PlanItem
+from profiler.exporting import format_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -66,6 +67,11 @@ def export_bundle(
     from hwnas.decoding import MaxTokens
 
     require_vocabulary(workload, task)
+    if format_of(device.runtime) != "onnx":
+        raise DeployError(
+            f"a bundle holds ONNX graphs, and {device.name} runs {device.runtime};"
+            " name a device of devices.yaml with runtime: onnxruntime"
+        )
     max_tokens = MaxTokens.for_model(model)
     with replacing(out) as folder:
         say("exporting")
