@@ -39,8 +39,8 @@ class DemoSettings:
 
     ``limit_share`` puts the latency limit that far between the fastest and the slowest
     SubTransformer; the search holds it against what a measurement stays below at ``confidence``.
-    The search is HAT's with a smaller population, on a fixed subset of the validation words: HAT's settings (3,125 different
-    candidates) on all of them would take about an hour for each of the two searches.
+    The search is HAT's with a smaller population, on a fixed subset of the validation words: HAT's
+    settings (3,125 different candidates) on all of them would take about an hour for each of the two searches.
     """
 
     updates: int = 9000
