@@ -127,12 +127,85 @@ def test_search(simulated, tmp_path):
     asked = (*SEARCH, "--out", tmp_path / "s", "--energy-mj", "1")
     ran = simulated(*asked, "--json")
     found = ran.json
-    assert "so the finalists are not measured" in ran.err
+    assert "the finalists are not measured: the table is estimated" in ran.err
     assert found["predictions"].startswith("estimated by systolic 1")
     assert found["winner"]["predicted_ms"] > 0
     assert all(finalist["measured_ms"] is None for finalist in found["finalists"])
     text = simulated(*asked).out
     assert "predicted latencies and energies: estimated by systolic 1" in text
+
+
+def test_an_energy_limit(simulated, tmp_path):
+    free = simulated(*SEARCH, "--out", tmp_path / "free", "--json").json["winner"]
+    limit_mj = 0.9 * free["energy_mj"]
+    held = simulated(*SEARCH, "--out", tmp_path / "held", "--energy-mj", limit_mj, "--json").json
+    assert held["limits"] == f"energy <= {limit_mj:g} mJ"
+    assert all(0 < finalist["energy_mj"] <= limit_mj for finalist in held["finalists"])
+    assert held["winner"]["loss"] >= free["loss"]
+    asked = ("predict", tmp_path / "held" / "winner.yml", "--space", "tiny.yaml", "--table", "array.lut.jsonl")
+    (predicted,) = simulated(*asked, "--json").json
+    for figure in ("energy_mj", "peak_memory_mib"):
+        assert predicted[figure] == held["winner"][figure]
+    assert f"{predicted['energy_mj']:.4g} mJ  {predicted['peak_memory_mib']:.3g} MiB" in simulated(*asked).out
+    text = simulated(*SEARCH, "--out", tmp_path / "held", "--energy-mj", limit_mj).out
+    assert "energy mJ  peak memory MiB" in text
+    assert refuses_to_be_measured(text.replace("predicted ms", "").replace("measured ms", ""))
+    hopeless = simulated(*SEARCH, "--out", tmp_path / "none", "--energy-mj", 1e-9).refusal
+    assert "energy is out of reach, the thriftiest candidate takes" in hopeless
+
+
+CO_SEARCH = (
+    "search", "--space", "tiny.yaml", "--supernet", "supernet.pt", "--co-search", "design.yaml",
+    "--population", "6", "--iterations", "3", "--validation-pairs", "20",
+)  # fmt: skip
+DESIGN = "device: array\nparameters: {rows: [2, 8, 32], dataflow: [os, ws], dram_bytes_per_s: [5.0e+8, 1.0e+9]}\n"
+
+
+def test_co_search(simulated, tmp_path):
+    (simulated.folder / "design.yaml").write_text(DESIGN)
+    out = tmp_path / "co"
+    found = simulated(*CO_SEARCH, "--out", out, "--json").json
+    assert json.loads((out / "front.json").read_text()) == found
+    assert (found["source"], found["origin"], found["pairs_evaluated"]) == ("estimated", ORIGIN, 24)
+    assert found["objectives"] == ["loss", "latency_ms", "energy_mj"]
+    assert all((pair["source"], set(pair["provenance"])) == ("estimated", PROVENANCE) for pair in found["front"])
+    ran = simulated(*CO_SEARCH, "--out", out)
+    assert "on the front of loss, latency, energy" in ran.out
+    assert f"are {ORIGIN}, nothing is measured" in ran.out
+    assert refuses_to_be_measured(ran.out + ran.err)
+    for pair in (found["front"][0], found["front"][-1]):  # the pair's files give its figures again
+        table, named = tmp_path / f"{pair['accelerator']}.jsonl", ("--devices", out / "devices.yaml")
+        asked = ("profile", "--space", "tiny.yaml", "--device", pair["accelerator"], "--out", table, "--check", 0)
+        assert simulated(*asked, *named).code == 0
+        network = out / "networks" / f"{pair['network']}.yml"
+        (again,) = simulated("predict", network, "--space", "tiny.yaml", "--table", table, "--json").json
+        for figure in ("latency_ms", "energy_mj", "peak_memory_mib"):
+            assert again[figure] == pytest.approx(pair[figure], rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--co-search none.yaml", "no such file or directory: none.yaml"),
+        ("--co-search local.yaml", "'x86' is local: only a simulated device has designs"),
+        ("--co-search dark.yaml", "'dark' .systolic. does not tell every operator's energy"),
+        ("--co-search design.yaml --latency-ms 1e-9", "no candidate of space .* meets latency <= 1e-09 ms"),
+        ("--co-search design.yaml --params-m 1e-9", "params is out of reach"),
+        ("--co-search design.yaml --population 1", "nsga2: a population of 1"),
+    ],
+)
+def test_a_co_search_that_cannot_be(simulated, tmp_path, arguments, message):
+    for name, device in (("design", "array"), ("local", "x86"), ("dark", "dark")):
+        (simulated.folder / f"{name}.yaml").write_text(DESIGN.replace("array", device))
+    with pytest.raises(AssertionError, match=message):
+        raise AssertionError(simulated(*CO_SEARCH, "--out", tmp_path / "co", *arguments.split()).refusal)
+
+
+def test_what_has_no_meaning_with_a_co_search(simulated, tmp_path):
+    for option in ("--table=array.lut.jsonl", "--method=random", "--no-measure", "--finalists=3"):
+        refused = simulated(*CO_SEARCH, "--out", tmp_path / "co", option)
+        assert (refused.code, "has no meaning with --co-search" in " ".join(refused.err.split())) == (2, True), option
+    assert not (tmp_path / "co").exists()
 
 
 def test_the_export_manifest(simulated, tmp_path):
@@ -239,6 +312,9 @@ def test_without_energy_there_is_none(simulated, tmp_path):
     assert all("energy_mj" not in row.metrics for row in table.rows.values())
     (found,) = simulated("predict", "winner.yml", "--space", "tiny.yaml", "--table", out, "--json").json
     assert found["energy_mj"] is None
+    asked = [*SEARCH, "--out", tmp_path / "s", "--energy-mj", "1"]
+    asked[asked.index("array.lut.jsonl")] = out
+    assert "energy_mj" in simulated(*asked).only_line
 
 
 def test_the_same_table_again(simulated, tmp_path):
