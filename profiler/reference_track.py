@@ -30,7 +30,6 @@ _QUARTER = 0.3186
 _DIFFUSE = 1.0
 _END = 2
 _PINNED = 1e-6
-_SYMMETRIC = {"SymmetricMode": True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,39 +141,55 @@ def _smoothed(
     All effects are normal with sparse precisions, so that their means and the likelihood take
     linear time (Rue and Held 2005, "Gaussian Markov Random Fields", section 2.3).
     """
-    from scipy import sparse  # type: ignore[import-untyped]  # slow to import
-    from scipy.sparse.linalg import splu  # type: ignore[import-untyped]
-
-    count = len(observed)
     centred = observed - np.median(observed)
-    effects = [np.equal.outer(state, np.unique(state)), np.equal.outer(rounds, np.unique(rounds))]
-    variances = np.repeat([_DIFFUSE, PROCESS_SPREAD**2], [effect.shape[1] for effect in effects])
-    levels = effects[0].shape[1]
+    states, processes = np.equal.outer(state, np.unique(state)), np.equal.outer(rounds, np.unique(rounds))
+    groups = np.hstack([states, processes]).astype(np.float64)
+    variances = np.repeat([_DIFFUSE, PROCESS_SPREAD**2], [states.shape[1], processes.shape[1]])
+    gaps = np.maximum(np.diff(rounds_passed), 1e-9)
     fits: list[tuple[float, Floats, float]] = []
     for drift in _DRIFTS_PER_ROUND:
-        loadings = sparse.csc_matrix(np.hstack(effects).astype(np.float64))
-        prior, log_variances = sparse.diags(1 / variances), float(np.log(variances).sum())
-        if drift > 0:
-            steps = np.concatenate([[_PINNED], drift**2 * np.maximum(np.diff(rounds_passed), 1e-9)])
-            difference = sparse.diags([np.ones(count), -np.ones(count - 1)], [0, -1])
-            loadings = sparse.hstack([loadings, sparse.identity(count)], format="csc")
-            prior = sparse.block_diag([prior, difference.T @ sparse.diags(1 / steps) @ difference])
-            log_variances += float(np.log(steps).sum())
-        deviation = np.full(count, noise)
+        steps = np.concatenate([[_PINNED], drift**2 * gaps]) if drift > 0 else None
+        deviation = np.full(len(observed), noise)
         for _ in range(_REWEIGHTED):
-            scaled = sparse.diags(deviation**-2) @ loadings
-            factor = splu((prior + loadings.T @ scaled).tocsc(), permc_spec="MMD_AT_PLUS_A", options=_SYMMETRIC)
-            effect = factor.solve(scaled.T @ centred)
-            rest = centred - loadings @ effect
-            log_determinant = log_variances + float(np.log(np.abs(factor.U.diagonal())).sum())
-            likelihood = -0.5 * (float(centred @ (rest / deviation**2)) + log_determinant) - float(
-                np.log(deviation).sum()
-            )
+            walk, effects, log_determinant = _solved(centred, groups, variances, steps, deviation**-2)
+            rest = centred - walk - groups @ effects
+            misfit = float(centred @ (rest / deviation**2)) + 2 * float(np.log(deviation).sum())
             deviation = np.maximum(noise, np.abs(rest) / _OUTLYING)
-        device = effects[0] @ effect[:levels] + (effect[len(variances) :] if drift > 0 else 0.0)
-        fits.append((likelihood, observed - centred + device, drift))
+        device = walk + states @ effects[: states.shape[1]]
+        fits.append((-0.5 * (misfit + log_determinant), observed - centred + device, drift))
+        if len(fits) > 1 and fits[-1][0] < fits[-2][0]:
+            break
     best = max(fits, key=lambda fit: fit[0])
     return best[1:] if best[0] > fits[0][0] + _EVIDENCE else fits[0][1:]
+
+
+def _solved(
+    values: Floats, groups: Floats, variances: Floats, steps: Floats | None, weights: Floats
+) -> tuple[Floats, Floats, float]:
+    """Posterior means of a random walk (zero without ``steps``, its variances) and of group effects under it.
+
+    The third is the log determinant of their posterior precision over their prior's. The walk's precision is
+    tridiagonal, the effects are solved for by the Schur complement.
+    """
+    from scipy.linalg import cho_solve_banded, cholesky_banded  # type: ignore[import-untyped]  # slow to import
+
+    weighted = weights[:, None] * groups
+    effects_precision = np.diag(1 / variances) + np.einsum("ni,nj->ij", groups, weighted)
+    response = weighted.T @ values
+    log_determinant = float(np.log(variances).sum())
+    if steps is None:
+        effects = np.linalg.solve(effects_precision, response)
+        return np.zeros(len(values)), effects, log_determinant + float(np.linalg.slogdet(effects_precision)[1])
+    precision = 1 / steps
+    bands = np.stack([weights + precision, np.zeros(len(values))])
+    bands[0, :-1] += precision[1:]
+    bands[1, :-1] = -precision[1:]
+    factor = cholesky_banded(bands, lower=True, check_finite=False), True
+    solved = cho_solve_banded(factor, np.column_stack([weights * values, weighted]), check_finite=False)
+    schur = effects_precision - np.einsum("ni,nj->ij", weighted, solved[:, 1:])
+    effects = np.linalg.solve(schur, response - weighted.T @ solved[:, 0])
+    log_determinant += float(np.log(steps).sum() + 2 * np.log(factor[0][0]).sum() + np.linalg.slogdet(schur)[1])
+    return solved[:, 0] - solved[:, 1:] @ effects, effects, log_determinant
 
 
 def time_of(rounds: Sequence[int], positions: Sequence[int]) -> tuple[Floats, float]:
