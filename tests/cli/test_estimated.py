@@ -183,6 +183,16 @@ def test_co_search(simulated, tmp_path):
             assert again[figure] == pytest.approx(pair[figure], rel=1e-12)
 
 
+@pytest.mark.slow
+def test_a_co_search_is_the_same_in_another_process(simulated, tmp_path):
+    (simulated.folder / "design.yaml").write_text(DESIGN)
+    for seed in ("1", "2"):
+        ran = simulated.process(*CO_SEARCH, "--seed", 5, "--out", tmp_path / seed, PYTHONHASHSEED=seed)
+        assert ran.code == 0, ran.err
+    for name in ("front.json", "devices.yaml", "cosearch.journal.jsonl"):
+        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
