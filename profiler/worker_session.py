@@ -1,4 +1,4 @@
-"""A timing session over the worker: the same file and the same lines, whatever the way to the device."""
+"""A timing session over the worker: the same archive and the same lines, whatever the way to the device."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from profiler.program import Program
 from profiler.session import ReferenceWorkload, Sample, Tensors, TimingSession
 from profiler.target import Target
 from profiler.transports import Transport
-
-WORKER = Path(__file__).with_name("worker.py")
+from profiler.worker_archive import pack_worker
 
 REPLY_TIMEOUT_S = 900.0
 """The longest a device may take for one request (loading a large graph on a slow board)."""
@@ -41,23 +40,25 @@ class WorkerSession:
         self._device = device.name
         self._numbers = itertools.count(1)
         self._call_s: dict[str, float] = {}
-        try:
-            # -P: a worker beside our modules must not import them in place of other packages
-            self._channel = transport.start([transport.python, "-P", "-u", transport.put(WORKER)])
-        except BaseException:
-            transport.close()
-            raise
-        try:
-            hello = self._ask(
-                "hello",
-                runtime=device.runtime,
-                threads=device.threads,
-                cores=None if device.cores is None else list(device.cores),
-                provider=device.provider,
-            )
-        except BaseException:
-            self.close()
-            raise
+        with tempfile.TemporaryDirectory(prefix="hwnas-") as folder:  # who says hello has read all of the archive
+            try:
+                # -P: whatever lies beside it there must not be imported in place of other packages
+                there = transport.put(pack_worker(Path(folder)))
+                self._channel = transport.start([transport.python, "-P", "-u", there])
+            except BaseException:
+                transport.close()
+                raise
+            try:
+                hello = self._ask(
+                    "hello",
+                    runtime=device.runtime,
+                    threads=device.threads,
+                    cores=None if device.cores is None else list(device.cores),
+                    provider=device.provider,
+                )
+            except BaseException:
+                self.close()
+                raise
         self.pid = int(hello["pid"])
         self._target = Target(device.name, str(hello["runtime"]), device.threads, device.effective_clock)
 

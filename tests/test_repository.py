@@ -72,8 +72,7 @@ def test_every_source_file_says_its_job_and_stays_short():
             assert lines, file
             assert lines[0].startswith('"""'), f"{file} does not say its job in its first line"
             assert "TODO" not in lines[0], file
-            most = 600 if file.name == "worker.py" else 400  # the worker goes to a device as one file
-            assert len(lines) <= most, f"{file} has {len(lines)} lines; a file has one job"
+            assert len(lines) <= 400, f"{file} has {len(lines)} lines; a file has one job"
 
 
 def test_no_page_has_a_hole():

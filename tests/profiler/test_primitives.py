@@ -12,7 +12,8 @@ from contracts.graphs import counting, linear
 
 from profiler import LocalDevice, Program, Stage, open_session
 from profiler.primitives import IDLE_US, ProfilingSession, primitives
-from profiler.worker import WorkerError, node_times
+from profiler.worker.nodes import node_times
+from profiler.worker.protocol import WorkerError
 
 NODES = [
     ("/a/Gemm", "Gemm", 30.0),

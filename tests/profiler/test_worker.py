@@ -19,7 +19,8 @@ from contracts.transport import wait_gone
 
 from profiler import LocalDevice, Program, SessionError, Stage, TimingSession, open_session
 from profiler.transports.local import LocalTransport
-from profiler.worker_session import WORKER, WorkerSession
+from profiler.worker_archive import pack_worker
+from profiler.worker_session import WorkerSession
 
 ONE = LocalDevice(name="here", kind="local")
 
@@ -103,7 +104,7 @@ def test_a_graph_that_is_none(shared_session: TimingSession, tmp_path: Path) -> 
     assert "\n" not in str(caught.value)
 
 
-def test_the_protocol_survives_what_is_wrong() -> None:
+def test_the_protocol_survives_what_is_wrong(tmp_path: Path) -> None:
     requests = [
         b"garbage",
         b"[1]",
@@ -119,7 +120,7 @@ def test_the_protocol_survives_what_is_wrong() -> None:
         b'{"id":10,"op":"ping"}',
     ]
     done = subprocess.run(
-        [sys.executable, "-P", str(WORKER)],
+        [sys.executable, "-P", str(pack_worker(tmp_path))],
         input=b"\n".join(requests) + b"\n",
         capture_output=True,
         check=True,
@@ -148,12 +149,12 @@ def test_stdout_is_for_replies_alone(tmp_path: Path) -> None:
         "def savez(*a, **k):\n    print('python noise', flush=True)\n    os.write(1, b'native noise')\n"
         "    return old(*a, **k)\n"
         "numpy.savez = savez\n"
-        f"runpy.run_path({str(WORKER)!r}, run_name='__main__')\n"
+        f"runpy.run_path({str(pack_worker(tmp_path))!r}, run_name='__main__')\n"
     )
 
     class Noisy(LocalTransport):
         def put(self, local: Path) -> str:
-            return super().put(tmp_path / "noisy.py" if local == WORKER else local)
+            return super().put(tmp_path / "noisy.py" if local.name == "worker.pyz" else local)
 
     session = WorkerSession(Noisy(), ONE)
     handle = session.load(Program.single(linear(tmp_path / "a.onnx")))

@@ -1,0 +1,156 @@
+"""The runtime litert: interpreters of programs of TFLite graphs."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+
+from .protocol import Request, WorkerError
+from .stages import Arrays, check_wiring, inputs_of, lookup, require_stages, source
+
+
+class LiteRt:
+    """Programs on LiteRT (TFLite), with its XNNPACK kernels. A graph has fixed shapes and keeps its state.
+
+    The names of inputs and outputs are those of the file's tensors. An int8 tensor is given and
+    returned as the real numbers it stands for: quantising is the caller's part, and not timed.
+    """
+
+    def __init__(self, threads: int, provider: str) -> None:
+        if provider != "cpu":
+            raise WorkerError(f"the runtime litert has no provider {provider!r}; use provider: cpu")
+        try:
+            from ai_edge_litert import interpreter  # type: ignore[import-not-found, import-untyped, unused-ignore]
+        except ImportError as exc:
+            raise WorkerError(f"the runtime litert needs ai-edge-litert ({exc}); pip install 'hwnas[litert]'") from exc
+        self.interpreter = interpreter.Interpreter
+        self.threads = threads
+        self.version = f"litert-{metadata.version('ai-edge-litert')}"
+
+    def open(self, path: str) -> Any:
+        """An interpreter of a graph, its memory laid out."""
+        opened = self.interpreter(model_path=path, num_threads=self.threads)
+        opened.allocate_tensors()
+        return opened
+
+    def load(self, stages: list[Request]) -> LiteRtProgram:
+        """An interpreter for every stage, and what moves values between them."""
+        return LiteRtProgram(self, stages)
+
+    def unload(self, program: Any) -> None:
+        """Free the program's interpreters."""
+        for held in (program.calls, program.graphs):
+            held.clear()
+
+
+class LiteRtProgram:
+    """Stages as interpreters; ``calls`` also copies what a stage carries or is fed, as a deployed loop must."""
+
+    def __init__(self, runtime: LiteRt, stages: list[Request]) -> None:
+        require_stages(stages)
+        self.stages = stages
+        self.references = [inputs_of(stage) for stage in stages]
+        self.graphs: dict[str, LiteRtGraph] = {}
+        self.calls: list[Callable[[], object]] = []
+        for stage, reference in zip(stages, self.references, strict=True):
+            graph = LiteRtGraph(runtime.open(stage["path"]), f"stage {stage['name']}")
+            check_wiring(stage, list(graph.inputs))
+            self.graphs[stage["name"]] = graph
+            for iteration in range(stage["repeat"]):
+                for name in graph.inputs:
+                    self._give(stage, graph, name, iteration, reference)
+                self.calls.append(graph.invoke)
+
+    def evaluate(self, replaced: Arrays | None) -> Arrays:
+        """Outputs of the last stage, by the calls that are timed, for the reference inputs or others."""
+        first, reference = self.graphs[self.stages[0]["name"]], self.references[0]
+        unknown = sorted(set(replaced or {}) - set(reference))
+        if unknown:
+            raise WorkerError(f"no input {', '.join(unknown)}; known: {', '.join(reference)}")
+        try:
+            for name, value in (replaced or {}).items():
+                first.set(name, value)
+            for call in self.calls:
+                call()
+        finally:
+            for name in replaced or {}:
+                first.set(name, reference[name])
+        last = self.graphs[self.stages[-1]["name"]]
+        return {name: last.get(name) for name in last.outputs}
+
+    def synchronize(self) -> None:
+        """Nothing: a call returns when it is done."""
+
+    def _give(self, stage: Request, graph: LiteRtGraph, name: str, iteration: int, reference: Arrays) -> None:
+        """Set a fixed input now, and make a call of what changes."""
+        where = f"stage {stage['name']}: input {name}"
+        if name in stage["carry"] and iteration > 0:
+            self.calls.append(graph.mover(name, graph, stage["carry"][name], where))
+        elif name in stage["feeds"]:
+            origin, _, output = stage["feeds"][name].partition(".")
+            self.calls.append(graph.mover(name, lookup(self.graphs, origin, where), output, where))
+        elif name in stage["carry"] or name == stage["counter"]:
+            value = source(stage, name, iteration, {}, reference)
+            graph.set(name, value)
+            self.calls.append(functools.partial(graph.write, name, graph.encode(name, value)))
+        elif iteration == 0:
+            graph.set(name, lookup(reference, name, where))
+
+
+class LiteRtGraph:
+    """One interpreter, its tensors by name."""
+
+    def __init__(self, interpreter: Any, where: str) -> None:
+        self.where = where
+        self.inputs = {detail["name"]: detail for detail in interpreter.get_input_details()}
+        self.outputs = {detail["name"]: detail for detail in interpreter.get_output_details()}
+        self.views = {
+            detail["index"]: interpreter.tensor(detail["index"])
+            for detail in [*self.inputs.values(), *self.outputs.values()]
+        }
+        inner = getattr(interpreter, "_interpreter", None)  # without the check for views that are held
+        self.invoke: Callable[[], object] = getattr(inner, "Invoke", interpreter.invoke)
+
+    def set(self, name: str, value: Any) -> None:
+        """Give an input real numbers."""
+        self.write(name, self.encode(name, value))
+
+    def get(self, name: str) -> Any:
+        """An output as real numbers, or as the integers it holds if it is not quantised."""
+        detail = self.outputs[name]
+        raw, (scale, zero) = self.views[detail["index"]](), detail["quantization"]
+        return raw.copy() if scale == 0 else ((raw.astype(np.float32) - zero) * scale).astype(np.float32)
+
+    def write(self, name: str, raw: Any) -> None:
+        """Give an input what its memory shall hold."""
+        np.copyto(self.views[self.inputs[name]["index"]](), raw)
+
+    def encode(self, name: str, value: Any) -> Any:
+        """What an input's memory holds for these numbers: converted, or quantised."""
+        detail = self.inputs[name]
+        wanted, dtype, (scale, zero) = sizes(detail), detail["dtype"], detail["quantization"]
+        if tuple(value.shape) != wanted:
+            raise WorkerError(f"{self.where}: input {name} has the fixed shape {wanted}, not {tuple(value.shape)}")
+        if scale == 0:
+            return value.astype(dtype)
+        limits = np.iinfo(dtype)
+        return np.clip(np.round(value / scale) + zero, limits.min, limits.max).astype(dtype)
+
+    def mover(self, name: str, origin: LiteRtGraph, output: str, where: str) -> Callable[[], object]:
+        """What copies an output to an input; if they are quantised differently, by way of real numbers."""
+        taken, given = lookup(origin.outputs, output, where), self.inputs[name]
+        if sizes(taken) != sizes(given):
+            raise WorkerError(f"{where} has the fixed shape {sizes(given)}, but {output} is {sizes(taken)}")
+        if (taken["dtype"], taken["quantization"]) != (given["dtype"], given["quantization"]):
+            return lambda: self.set(name, origin.get(output))
+        target, taken_from = self.views[given["index"]], origin.views[taken["index"]]
+        return lambda: np.copyto(target(), taken_from())
+
+
+def sizes(detail: Arrays) -> tuple[int, ...]:
+    """The shape of an interpreter's tensor."""
+    return tuple(int(size) for size in detail["shape"])
