@@ -157,8 +157,6 @@ def _smoothed(
             deviation = np.maximum(noise, np.abs(rest) / _OUTLYING)
         device = walk + states @ effects[: states.shape[1]]
         fits.append((-0.5 * (misfit + log_determinant), observed - centred + device, drift))
-        if len(fits) > 1 and fits[-1][0] < fits[-2][0]:
-            break
     best = max(fits, key=lambda fit: fit[0])
     return best[1:] if best[0] > fits[0][0] + _EVIDENCE else fits[0][1:]
 
