@@ -5,7 +5,8 @@
 
 `hwnas search` is run for every device with the same seed and budget under the same relative limit: the fastest
 candidate's latency plus a share of the range to the slowest's, each device's own. The tables of simulated devices are
-estimated; the CPU's is measured first if none is given. The winners are then measured on the CPU, in the same rounds.
+estimated, and searched without a margin; the CPU's is measured first if none is given. The winners are then measured
+on the CPU, in the same rounds.
 
 A device's own winner wins there if no other winner that meets the limit has a lower loss on the pairs searched with;
 within the noise if one has, but by no more than 1.96 standard errors of their difference over parts of the pairs.
@@ -47,18 +48,17 @@ PARTS = 20
 
 @dataclass(frozen=True, slots=True)
 class Winner:
-    """Of the search for ``device``; latencies in ms by device, with an interval where they were measured."""
+    """Of the search for ``device``; latencies in ms by device, with an interval where they were measured.
+
+    ``loss`` is that on all pairs, ``losses`` those on parts of them.
+    """
 
     device: str
     candidate: Candidate
+    loss: float
     losses: tuple[float, ...]
     latency_ms: Mapping[str, float]
     interval_ms: Mapping[str, tuple[float, float]]
-
-    @property
-    def loss(self) -> float:
-        """Mean over the parts."""
-        return float(np.mean(self.losses))
 
     def meets(self, device: str, limit_ms: float) -> bool:
         """Whether it can be told to meet the limit there: with its whole interval, as a search's own winner must."""
@@ -76,8 +76,8 @@ def verdict(device: str, winners: Sequence[Winner], limit_ms: float) -> str:
         if other.candidate == own.candidate or not other.meets(device, limit_ms) or other.loss >= own.loss:
             continue
         worse = np.subtract(own.losses, other.losses)
-        if float(worse.mean()) > 1.96 * float(worse.std(ddof=1)) / np.sqrt(len(worse)):
-            return f"LOSES to the winner of {other.device} by {worse.mean():.4f} nats"
+        if own.loss - other.loss > 1.96 * float(worse.std(ddof=1)) / np.sqrt(len(worse)):
+            return f"LOSES to the winner of {other.device} by {own.loss - other.loss:.4f} nats"
         found = "wins within the noise"
     return found
 
@@ -181,7 +181,7 @@ def search_all(given: argparse.Namespace, out: Path) -> tuple[list[Winner], dict
             "--population", given.population, "--iterations", given.iterations,
             "--parents", max(2, given.population // 5), "--mutants", given.population // 2,
             "--crossovers", given.population // 2, "--validation-pairs", given.validation_pairs,
-            "--rounds", given.rounds, "--seed", given.seed,
+            "--rounds", given.rounds, "--seed", given.seed, *([] if name == given.cpu else ["--margin", 0]),
         )  # fmt: skip
         found[name] = read_candidate(out / f"search-{name}" / "winner.yml", space)
     task = load_task(given.data, say=say)
@@ -189,11 +189,12 @@ def search_all(given: argparse.Namespace, out: Path) -> tuple[list[Winner], dict
     pairs = fixed_subset(task.pairs["valid"], given.validation_pairs)
     parts = [InheritedLoss(supernet, family, pairs[part::PARTS]) for part in range(PARTS)]
     losses = {candidate: tuple(part(candidate) for part in parts) for candidate in found.values()}
+    whole = {candidate: InheritedLoss(supernet, family, pairs)(candidate) for candidate in losses}
     here = latencies[given.cpu]
     measured, _ = measure_finalists(
         space,
         family,
-        [(candidate, float(np.mean(losses[candidate]))) for candidate in dict.fromkeys(found.values())],
+        list(whole.items()),
         here.lut,
         here,
         load_devices().get(given.cpu),
@@ -209,7 +210,8 @@ def search_all(given: argparse.Namespace, out: Path) -> tuple[list[Winner], dict
         finalist = on_cpu[candidate]
         assert finalist.measured_ms is not None and finalist.interval_ms is not None
         figures = on | {given.cpu: finalist.measured_ms}
-        winners.append(Winner(name, candidate, losses[candidate], figures, {given.cpu: finalist.interval_ms}))
+        intervals = {given.cpu: finalist.interval_ms}
+        winners.append(Winner(name, candidate, whole[candidate], losses[candidate], figures, intervals))
     return winners, limits_ms
 
 

@@ -11,7 +11,9 @@ LIMITS = {"array": 1.0, "cpu": 2.0}
 def winner(device: str, losses: list[float], array_ms: float, cpu_ms: float, off_ms: float = 0.1) -> Winner:
     candidate = Candidate((("searched_for", len(device)),))
     interval = {"cpu": (cpu_ms - off_ms, cpu_ms + off_ms)}
-    return Winner(device, candidate, tuple(losses), {"array": array_ms, "cpu": cpu_ms}, interval)
+    return Winner(
+        device, candidate, sum(losses) / len(losses), tuple(losses), {"array": array_ms, "cpu": cpu_ms}, interval
+    )
 
 
 def verdicts(*winners: Winner) -> dict[str, str]:
