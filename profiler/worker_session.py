@@ -42,9 +42,7 @@ class WorkerSession:
         self._call_s: dict[str, float] = {}
         with tempfile.TemporaryDirectory(prefix="hwnas-") as folder:  # who says hello has read all of the archive
             try:
-                # -P: whatever lies beside it there must not be imported in place of other packages
-                there = transport.put(pack_worker(Path(folder)))
-                self._channel = transport.start([transport.python, "-P", "-u", there])
+                self._channel = transport.start([transport.python, "-u", transport.put(pack_worker(Path(folder)))])
             except BaseException:
                 transport.close()
                 raise

@@ -120,7 +120,7 @@ def test_the_protocol_survives_what_is_wrong(tmp_path: Path) -> None:
         b'{"id":10,"op":"ping"}',
     ]
     done = subprocess.run(
-        [sys.executable, "-P", str(pack_worker(tmp_path))],
+        [sys.executable, str(pack_worker(tmp_path))],
         input=b"\n".join(requests) + b"\n",
         capture_output=True,
         check=True,
