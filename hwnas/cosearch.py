@@ -194,9 +194,10 @@ def co_search(
     searcher = Nsga2(joint, limits, settings, seed=request.seed, probes=_probes(joint))
     pairs: dict[Candidate, Pair] = {}
     names = costs.designs.objectives
+    asked = _asked(searcher, costs)  # what cannot be is refused before anything is written
     with SearchJournal(out / JOURNAL, space, header) as journal:
         networks: set[Candidate] = set()
-        while asked := _asked(searcher, costs):
+        while asked:
             figures = costs(joint.encode_many(asked))
             for pair, (latency_ms, energy_mj) in zip(asked, figures, strict=True):
                 network, table = _network(space, pair), _table(costs, pair)
@@ -215,6 +216,7 @@ def co_search(
                 note = f"{len(networks)} networks, {len(costs.tables)} designs"
                 progress(len(pairs), settings.evaluations, note)
             searcher.tell(asked, np.array([pairs[pair].objectives(names) for pair in asked]))
+            asked = _asked(searcher, costs)
     evaluated = tuple(pairs.values())
     front = [evaluated[row] for row in pareto_front(np.array([pair.objectives(names) for pair in evaluated]))]
     outcome = CoSearchOutcome(

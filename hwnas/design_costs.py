@@ -109,7 +109,8 @@ class DesignCosts:
                 if "energy_mj" in self.designs.objectives and np.isnan(table.energy_mj).any():
                     raise AcceleratorError(
                         f"{self.designs.device.name!r} ({self.designs.device.engine}) does not tell every operator's"
-                        " energy: choose another device, give it and its host energies, or name other objectives"
+                        " energy: name other objectives, choose another device, or give this one and its host"
+                        " unit energies"
                     )
                 self._tables[positions] = table
         return self._tables[positions]

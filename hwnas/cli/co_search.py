@@ -109,6 +109,7 @@ def _told(outcome: CoSearchOutcome, validation_pairs: int, out: Path) -> str:
     ]
     header = [*(_FIGURES[name] for name in figures), *front[0].design.chosen, "network", "accelerator"]
     judged = ", ".join(_FIGURES[name].rpartition(" ")[0] or _FIGURES[name] for name in outcome.objectives)
+    estimates = [name.partition("_")[0] for name in ("latency_ms", "energy_mj", "area_mm2") if name in figures]
     some = "" if len(shown) == len(front) else f", {len(shown)} of them here"
     return "\n".join(
         [
@@ -116,8 +117,8 @@ def _told(outcome: CoSearchOutcome, validation_pairs: int, out: Path) -> str:
             f" limit: {outcome.limits}",
             f"{len(front)} on the front of {judged}{some}:",
             table(header, rows),
-            f"latency, energy and area are {outcome.origin}, nothing is measured; loss is that of inherited weights"
-            f" on {validation_pairs} validation pairs",
+            f"{', '.join(estimates)} are {outcome.origin}, nothing is measured; loss is that of inherited weights"
+            f" on {validation_pairs} validation pairs, peak memory is counted in fp32",
             f"all pairs: {out / FRONT}; networks: {out / 'networks'}; accelerators: {out / 'devices.yaml'}",
         ]
     )

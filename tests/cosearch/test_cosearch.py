@@ -171,6 +171,7 @@ def test_limits_are_kept_and_those_that_nothing_meets_refused(costs: DesignCosts
     assert {pair.peak_memory_mib for pair in outcome.front} == {memory[0]}
     with pytest.raises(InfeasibleError, match="peak memory is out of reach"):
         co_search(NARROW, loss_of, limits_of(costs, peak_memory_mib=1e-6), request(), tmp_path / "never")
+    assert not (tmp_path / "never").exists()
 
 
 def test_interrupted_anywhere_it_repeats_nothing_and_ends_the_same(cache: Path, tmp_path: Path) -> None:
