@@ -48,7 +48,7 @@ SETTINGS = Nsga2Settings(population=60, generations=15)
 def test_it_finds_nearly_all_of_the_true_front_and_more_than_random_search() -> None:
     whole = volume(objectives(truth()[0]))
     ours, random = [], []
-    for seed in range(3):
+    for seed in range(2):
         proposed, found = run(Nsga2(SPACE, settings=SETTINGS, seed=seed))
         assert len(proposed) == SETTINGS.evaluations == 960
         ours.append(volume(found) / whole)
