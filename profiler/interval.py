@@ -26,8 +26,8 @@ Floats = npt.NDArray[np.float64]
 
 MIN_ROUNDS = 10
 HALF_WIDTH = 0.02
-TIGHT_MS = 1e-3
-"""An interval within +-1 us is tight whatever the latency."""
+TIGHT_MS = 5e-5
+"""An interval within +-0.05 us is tight whatever the latency: that is what the empty graph needs."""
 
 _LOOK_GROWTH = 1.4
 _MISS_FIRST, _MISS_LATER = 0.9, 0.7
@@ -99,7 +99,7 @@ def enough(
 
 
 def is_tight(rounds_ms: Floats, half_width: float = HALF_WIDTH, level_spread: float = 0.0) -> bool:
-    """Whether the 95 % interval is within ``half_width`` of the latency, or within 1 us."""
+    """Whether the 95 % interval is within ``half_width`` of the latency, or within 0.05 us."""
     wanted_ms = max(TIGHT_MS, half_width * float(np.median(rounds_ms)))
     return half_width_ms(rounds_ms, level_spread=level_spread) <= wanted_ms
 
