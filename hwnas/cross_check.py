@@ -11,8 +11,9 @@ from pathlib import Path
 from hwnas.changed import changed_since
 from hwnas.explain import Explanation
 from hwnas.families.base import Family
+from hwnas.families.fingerprint import code_fingerprint
 from hwnas.latency import TableLatency
-from hwnas.profiling import ModelChoice, code_fingerprint, model_item, opened
+from hwnas.profiling import ModelChoice, model_item, opened
 from hwnas.scopes import Scopes
 from latency_luts import OperatorSpec
 from profiler import Device, Program, RoundSamples, SessionError, TimingSession, check_parity

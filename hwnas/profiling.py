@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import math
 import random
@@ -18,7 +17,8 @@ from typing import TYPE_CHECKING
 from exporters import Artifact, Exporter
 from exporters.cache import export_cached
 from hwnas.families.base import Family, GraphStage, ModelGraphs, Vocabularies
-from hwnas.families.deployed import as_deployed, own_family, precision_in
+from hwnas.families.deployed import as_deployed, precision_in
+from hwnas.families.fingerprint import code_fingerprint
 from hwnas.files import artifact_cache, write_json
 from hwnas.latency import decompose, operators_of
 from hwnas.space import Candidate, Choice, SearchSpace
@@ -266,27 +266,6 @@ def program_of(stages: Sequence[GraphStage], artifacts: Mapping[str, Artifact]) 
             for stage in stages
         )
     )
-
-
-def code_fingerprint(family: Family) -> str:
-    """Digest of the family's source and of torch's version: an artifact of older code is not reused.
-
-    The shipped families count for every family, for one of the user's own may be made of their modules.
-    """
-    import torch
-
-    import hwnas.families
-
-    source = inspect.getsourcefile(type(own_family(family)))
-    digest = hashlib.sha256(torch.__version__.encode())
-    for file in sorted(Path(hwnas.families.__file__).parent.rglob("*.py")):
-        digest.update(file.read_bytes())
-    if source is not None:
-        beside = Path(source)
-        package = sorted(beside.parent.glob("*.py")) if (beside.parent / "__init__.py").is_file() else [beside]
-        for file in package:
-            digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 def _dispatch() -> tuple[nn.Module, GraphInputs]:
