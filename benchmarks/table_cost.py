@@ -46,7 +46,7 @@ def spent_on_operators(journal: Path) -> Spent:
     rounds: Counter[str] = Counter()
     for record in records:
         if record.get("kind") == "sample" and record["item"] in operators - {str(DISPATCH)}:
-            seconds[record["item"]] += record["elapsed_s"]
+            seconds[record["item"]] += record["took_s"]
             rounds[record["item"]] += 1
     slowest, most = rounds.most_common(1)[0]
     return Spent(sum(seconds.values()), sum(most * seconds[name] / rounds[name] for name in rounds), most, slowest)
