@@ -169,7 +169,7 @@ def search_all(given: argparse.Namespace, out: Path) -> tuple[list[Winner], dict
     tables[given.cpu] = given.cpu_table or out / f"{given.cpu}.lut.jsonl"
     if given.cpu_table is None:
         run("profile", "--space", given.space, "--device", given.cpu, "--rounds", given.rounds,
-            "--budget-minutes", given.cpu_minutes, "--out", tables[given.cpu], partly=True)  # fmt: skip
+            "--budget-minutes", given.cpu_minutes, "--wait", "--out", tables[given.cpu], partly=True)  # fmt: skip
     latencies = {name: TableLatency.from_lut(space, family, LatencyLut.load(path)) for name, path in tables.items()}
     limits_ms, found = {}, {}
     for name, latency in latencies.items():
@@ -181,7 +181,7 @@ def search_all(given: argparse.Namespace, out: Path) -> tuple[list[Winner], dict
             "--population", given.population, "--iterations", given.iterations,
             "--parents", max(2, given.population // 5), "--mutants", given.population // 2,
             "--crossovers", given.population // 2, "--validation-pairs", given.validation_pairs,
-            "--rounds", given.rounds, "--seed", given.seed, *([] if name == given.cpu else ["--margin", 0]),
+            "--rounds", given.rounds, "--seed", given.seed, *(["--wait"] if name == given.cpu else ["--margin", 0]),
         )  # fmt: skip
         found[name] = read_candidate(out / f"search-{name}" / "winner.yml", space)
     task = load_task(given.data, say=say)
@@ -202,6 +202,7 @@ def search_all(given: argparse.Namespace, out: Path) -> tuple[list[Winner], dict
         rounds=given.rounds,
         cache=artifact_cache(),
         measuring=quietly,
+        waiting=say,
     )
     on_cpu = {finalist.candidate: finalist for finalist in measured}
     winners = []
