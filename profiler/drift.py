@@ -17,19 +17,17 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from profiler.reference_track import ReferenceTrack, reference_track, time_of
+from profiler.reference_track import BOUND, ReferenceTrack, reference_track, time_of
 
 Workload = Literal["compute", "memory"]
 Floats = npt.NDArray[np.float64]
 Key = tuple[int, int, str]
 
-BOUND = math.log(1.25)
-"""The largest log ratio that is corrected."""
-
 _COMMON_MIX, _MIX_SPREAD = 0.5, 0.3
 _OWN_ROUNDS = 5
 _OWN_MULTIPLE = 6.0
 _FITTING = 0.1
+_ODD = 0.01
 _FITS = 3
 
 
@@ -139,16 +137,16 @@ class _Fit:
         self.log_ms = np.log([max(visit.latency_ms, 1e-12) for visit in visits])
         self.hard = np.array([visit.hard is not None or visit.latency_ms <= 0 for visit in visits])
         self.names, self.item = np.unique([visit.item for visit in visits], return_inverse=True)
-        states = {
-            workload: np.stack(track.at(time[len(references) :], BOUND)) for workload, track in self.tracks.items()
-        }
+        _, self.round = np.unique([visit.round for visit in visits], return_inverse=True)
+        states = {workload: np.stack(track.at(time[len(references) :])) for workload, track in self.tracks.items()}
         nothing = np.zeros((3, len(visits)))
         compute, memory = states.get("compute"), states.get("memory")
         self.memory = next((state for state in (memory, compute) if state is not None), nothing)
         self.excess = (compute - memory) if compute is not None and memory is not None else nothing
-        """Compute's log ratio less memory's, (3, visits): by the references before, after, and undisturbed."""
+        """Compute's log ratio less memory's, (3, visits): by the references before, after, and usual."""
 
     def report(self) -> DriftReport:
+        self._forget_lone_references()
         mix = np.full(len(self.names), _COMMON_MIX)
         good = ~self.hard & (np.abs(self._log_ratio(mix)) <= BOUND).all(axis=0)
         for _ in range(_FITS):
@@ -182,19 +180,36 @@ class _Fit:
         """Log ratio of every visit, and whether it cannot be told.
 
         At a jump, and where the references tell of more than can be corrected, it is the one that
-        fits the item's other rounds: as before, as after, or as it was around the disturbance.
+        fits the item's other rounds: as before, as after, or as usual.
         """
         candidates = self._log_ratio(mix)
-        usual = candidates[0]
-        doubtful = (candidates[0] != candidates[1]) | (np.abs(usual) > BOUND)
+        told_so: Floats = candidates[0]
+        doubtful = (candidates[0] != candidates[1]) | (np.abs(told_so) > BOUND)
         if not doubtful.any():
-            return usual, doubtful
-        middle, rounds = self._middles(self.log_ms - usual, good & ~doubtful)
+            return told_so, doubtful
+        middle, rounds = self._middles(self.log_ms - told_so, good & ~doubtful)
+        known = rounds[self.item] >= _OWN_ROUNDS
         residuals = np.abs(self.log_ms - candidates - middle[self.item])
         best = residuals.argmin(axis=0)
-        told = (rounds[self.item] >= _OWN_ROUNDS) & (residuals.min(axis=0) <= _FITTING)
-        chosen = np.where(doubtful & told, np.take_along_axis(candidates, best[None, :], axis=0)[0], usual)
+        told = known & (residuals.min(axis=0) <= _FITTING)
+        chosen = np.where(doubtful & told, np.take_along_axis(candidates, best[None, :], axis=0)[0], told_so)
         return chosen, doubtful & ~told
+
+    def _forget_lone_references(self) -> None:
+        """Take the device for as usual in rounds in which only the references were in another state.
+
+        A process may slow down a reference alone, by where its buffers lie. The visits of a round
+        decide together which of the two they fit.
+        """
+        candidates = self._log_ratio(np.full(len(self.names), _COMMON_MIX))
+        good = ~self.hard & (candidates[0] == candidates[1]) & (np.abs(candidates[0]) <= BOUND)
+        odd = good & (np.abs(candidates[0] - candidates[2]) > _ODD)
+        middle, rounds = self._middles(self.log_ms - candidates[0], good & ~odd)
+        off = np.minimum(np.abs(self.log_ms - candidates - middle[self.item]), BOUND)
+        voting = odd & (rounds[self.item] >= _OWN_ROUNDS)
+        lone = odd & (np.bincount(self.round, weights=voting * (off[0] - off[2])) > 0)[self.round]
+        for state in (self.memory, self.excess):
+            state[:2, lone] = state[2, lone]
 
     def _middles(self, values: Floats, good: npt.NDArray[np.bool_]) -> tuple[Floats, npt.NDArray[np.int64]]:
         """Median of each item's good values (0 without any), and how many there are."""

@@ -16,6 +16,9 @@ PROCESS_SPREAD = 0.01
 """A reference's own latency differs by about this share from process to process (where its buffers
 happen to lie), however still the device is. Rounds that differ by no more are taken for equal."""
 
+BOUND = math.log(1.25)
+"""The largest log ratio that is corrected."""
+
 JUMP = math.log(1.08)
 """Neighbouring references further apart than this (and than their noise allows) are a jump."""
 
@@ -37,22 +40,23 @@ class ReferenceTrack:
     """The log of a reference's latency over its undisturbed level, shape (references,), ascending in ``time``.
 
     ``jumps[i]`` says that the device's speed jumped between reference i and i + 1. ``level_ms`` is
-    the undisturbed level: disturbance only ever adds time, so it is that of the fastest
-    15 % of the run; ``level_spread`` is its standard deviation as a share, 0 where nothing is corrected by it.
-    ``drift_per_round`` is the standard deviation of the fitted random walk
-    (0: the device stood still).
+    the undisturbed level: disturbance only ever adds time, so it is that of the fastest 15 % of
+    what can be corrected; ``level_spread`` is its standard deviation as a share, 0 where nothing is
+    corrected by it. ``usual`` marks the references in the state that most of what can be corrected is in,
+    ``drift_per_round`` is the standard deviation of the fitted random walk (0: the device stood still).
     """
 
     time: Floats
     rounds: npt.NDArray[np.int64]
     log_ratio: Floats
     jumps: npt.NDArray[np.bool_]
+    usual: npt.NDArray[np.bool_]
     level_ms: float
     level_spread: float
     drift_per_round: float
 
-    def at(self, time: Floats, bound: float) -> tuple[Floats, Floats, Floats]:
-        """Log ratios at these times by the references before, after, and by those within ``bound`` alone.
+    def at(self, time: Floats) -> tuple[Floats, Floats, Floats]:
+        """Log ratios at these times by the references before, after, and by the ``usual`` ones alone.
 
         The first two are equal but at a jump; before the first and after the last reference the nearest counts.
         """
@@ -61,11 +65,10 @@ class ReferenceTrack:
             return between, between, between
         right = np.clip(np.searchsorted(self.time, time, side="left"), 1, len(self.time) - 1)
         jumped = self.jumps[right - 1] & (time > self.time[right - 1]) & (time < self.time[right])
-        usual = np.abs(self.log_ratio) <= bound
         return (
             np.where(jumped, self.log_ratio[right - 1], between),
             np.where(jumped, self.log_ratio[right], between),
-            np.interp(time, self.time[usual], self.log_ratio[usual]) if usual.any() else between,
+            np.interp(time, self.time[self.usual], self.log_ratio[self.usual]),
         )
 
 
@@ -88,19 +91,22 @@ def reference_track(
     jumps: npt.NDArray[np.bool_] = np.abs(steps) > np.maximum(JUMP, allowed)
     state = _states(observed, jumps)
     walk, drift = _smoothed(observed, rounds, state, time / max(rounds_length, 1e-9), noise)
-    level, spread = _level(observed, walk, rounds, noise) if drift > 0 else (float(np.quantile(walk, _FASTEST)), 0.0)
-    return ReferenceTrack(time, rounds, walk - level, jumps, math.exp(level), spread, drift)
+    near = walk <= np.quantile(walk, _FASTEST) + BOUND
+    fastest = walk <= np.quantile(walk[near], _FASTEST)
+    level, spread = float(walk[fastest].max()), 0.0
+    if drift > 0:
+        level, spread = _level(observed[fastest], rounds[fastest], noise)
+    usual = state == np.argmax(np.bincount(state[np.abs(walk - level) <= BOUND]))
+    return ReferenceTrack(time, rounds, walk - level, jumps, usual, math.exp(level), spread, drift)
 
 
-def _level(observed: Floats, walk: Floats, rounds: npt.NDArray[np.int64], noise: float) -> tuple[float, float]:
-    """The undisturbed level and its standard deviation.
+def _level(observed: Floats, rounds: npt.NDArray[np.int64], noise: float) -> tuple[float, float]:
+    """The undisturbed level and its standard deviation, from the references at the fastest.
 
-    It is the median of what was observed while the walk was at its fastest: the walk itself is
-    drawn towards the middle there.
+    It is the median of what was observed, for the walk itself is drawn towards the middle there.
     """
-    fastest = walk <= np.quantile(walk, _FASTEST)
-    seen = len(np.unique(rounds[fastest]))
-    return float(np.median(observed[fastest])), _OF_MEDIAN * math.hypot(PROCESS_SPREAD, noise) / math.sqrt(seen)
+    spread = _OF_MEDIAN * math.hypot(PROCESS_SPREAD, noise) / math.sqrt(len(np.unique(rounds)))
+    return float(np.median(observed)), spread
 
 
 def _states(observed: Floats, jumps: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:

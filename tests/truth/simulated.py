@@ -15,7 +15,7 @@ from truth.device import TARGET, Noise, TimedVisit, Truth, TruthDevice
 from truth.scripts import scripted
 
 from profiler import Journal, JournalContent, Plan, PlanItem, Program, measure, read_journal
-from profiler.drift import BOUND
+from profiler.reference_track import BOUND
 
 HALF_WIDTH = 0.02
 FAR = 2 * HALF_WIDTH

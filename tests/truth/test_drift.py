@@ -98,6 +98,20 @@ def test_a_burst_between_references_is_seen_by_the_visits_own_rounds() -> None:
     assert set(report.quarantined.values()) == {"far from the item's other rounds"}
 
 
+def test_a_process_that_slows_a_reference_alone_changes_nothing() -> None:
+    run = Run()
+    run.references = [
+        Reference(
+            r.round, r.position, r.workload, r.latency_ms * (1.13 if (r.round, r.workload) == (7, "memory") else 1)
+        )
+        for r in run.references
+    ]
+    report = run.report()
+    kept = [report.correction(v)[0] for v in run.visits if v.round == 7 and report.correction(v)[1] is None]
+    assert len(kept) == ITEMS
+    assert np.mean([abs(math.log(factor)) < 0.01 for factor in kept]) > 0.8
+
+
 def test_before_an_item_has_a_history_references_that_disagree_rule_its_visits_out() -> None:
     run = Run(lambda number, share: (0.15, 0.15) if share > 0.7 else (0.0, 0.0), rounds=2)
     reasons = set(run.report().quarantined.values())
