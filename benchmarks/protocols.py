@@ -49,8 +49,8 @@ def litert(session: TimingSession, handles: Mapping[str, str], budget_s: float) 
     warm_s = min(0.5, share_s / 3)
     taken = {}
     for name, handle in handles.items():
-        _until(session, handle, 1, warm_s)
-        taken[name] = _until(session, handle, 50, share_s - warm_s)
+        _until(session, handle, 1, 1, warm_s)
+        taken[name] = _until(session, handle, 1, 50, share_s - warm_s)
     return _told(taken, _mean)
 
 
@@ -60,10 +60,10 @@ def tvm(session: TimingSession, handles: Mapping[str, str], budget_s: float) -> 
     repeat_s = min(0.1, share_s / 3)
     taken = {}
     for name, handle in handles.items():
+        began = time.monotonic()
         session.time(handle, 1, 1)
-        call_s = _wall_s(session.time(handle, 1, 3)) / 3
-        number = max(1, math.ceil(repeat_s / call_s))
-        taken[name] = _take(session, handle, number, max(1, round(share_s / (number * call_s))))
+        number = max(1, math.ceil(20 * repeat_s / _wall_s(session.time(handle, 1, 20))))
+        taken[name] = _until(session, handle, number, 1, share_s - (time.monotonic() - began))
     return _told(taken, _mean)
 
 
@@ -77,12 +77,12 @@ def _take(session: TimingSession, handle: str, calls: int, samples: int) -> list
     return taken
 
 
-def _until(session: TimingSession, handle: str, least: int, seconds: float) -> list[Sample]:
-    """At least ``least`` single calls, for at least ``seconds`` of wall time."""
-    began, taken = time.monotonic(), list(session.time(handle, 1, least))
+def _until(session: TimingSession, handle: str, calls: int, least: int, seconds: float) -> list[Sample]:
+    """At least ``least`` samples of so many calls, for at least ``seconds`` of wall time."""
+    began, taken = time.monotonic(), list(session.time(handle, calls, least))
     while (left := seconds - (time.monotonic() - began)) > 0:
-        call_s = _wall_s(taken) / len(taken)
-        taken += session.time(handle, 1, max(1, min(_CHUNK, int(left / call_s))))
+        sample_s = _wall_s(taken) / len(taken)
+        taken += session.time(handle, calls, max(1, min(_CHUNK, int(left / sample_s))))
     return taken
 
 
