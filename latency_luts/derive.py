@@ -87,7 +87,8 @@ def lacking(content: JournalContent, target: Target) -> str | None:
         return None
     parts = [f"{proven} of {len(planned)} items measured"]
     parts += [f"{early} of them in fewer rounds than planned"] * bool(early)
-    return f"{', '.join(parts)}{''.join(f' ({why})' for why in reasons[:1])}; profile again"
+    larger = "" if content.header.plan.budget_s is None else ", with a larger budget if it was spent"
+    return f"{', '.join(parts)}{''.join(f' ({why})' for why in reasons[:1])}; profile again{larger}"
 
 
 def session_sd(content: JournalContent, target: Target) -> float:

@@ -30,7 +30,10 @@ class Evidence:
         self._taken: dict[str, dict[tuple[str, int], tuple[RoundSamples, Visit]]] = {}
         self._references: dict[str, dict[tuple[int, int, str], Reference]] = {}
         self._environment: list[Environment] = []
-        self._at_s: list[tuple[int, float]] = []
+        self._cores: dict[str, int] = {}
+        self._at_s = self._ready_s = 0.0
+        self._round_ended_s: dict[int, float] = {}
+        self.budget_s, self._budget_round = header.plan.budget_s, 0
         self.parity: dict[Key, Parity] = {}
         self.calls: dict[Key, int] = {}
         self.call_ms: dict[Key, float] = {}
@@ -44,14 +47,16 @@ class Evidence:
         for number, record in enumerate(records, start=2):
             try:
                 evidence.add(record)
-            except (KeyError, TypeError) as exc:
+            except KeyError as exc:
                 raise JournalError(f"journal {path}: line {number} lacks {exc}; it was not written by hwnas") from exc
+            except (TypeError, ValueError, ArithmeticError, AttributeError) as exc:
+                raise JournalError(f"journal {path}: line {number} is no record of hwnas's ({exc})") from exc
         return evidence
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """Take in a record; raises ``KeyError`` or ``TypeError`` for one that lacks something."""
+        """Take in a record; raises ``KeyError`` for one that lacks something, and whatever else for nonsense."""
         if "at_s" in record:
-            self._at_s.append((record.get("round") or 0, float(record["at_s"])))
+            self._add_time(record["kind"], record.get("round"), float(record["at_s"]))
         match record.get("kind"):
             case "sample":
                 self._add_sample(record)
@@ -68,6 +73,25 @@ class Evidence:
                 found = Environment(record["target"], record["at"], record.get("round"), record["facts"])
                 self._environment.append(found)
                 self._resolution_ns[found.target] = clock_step_ns(found.facts)
+                cores = found.facts.get("cores")
+                self._cores[found.target] = cores if isinstance(cores, int) and cores > 0 else 1
+            case "budget":
+                self.budget_s, self._budget_round = record["budget_s"], record["round"]
+
+    def _add_time(self, kind: str, number: int | None, at_s: float) -> None:
+        """Only what a round took counts for the rounds after it: sessions that a resumed run opens do not."""
+        self._at_s = max(self._at_s, at_s)
+        if number is not None and kind in ("sample", "reference"):
+            self._round_ended_s[number] = max(self._round_ended_s.get(number, 0.0), at_s)
+        elif kind in ("parity", "calibration") and not self._round_ended_s:
+            self._ready_s = at_s
+
+    def check_same_cpu(self, target: str, facts: Mapping[str, object], path: Path) -> None:
+        """Raise :class:`JournalError` if a run that began on one model of CPU would go on on another."""
+        began_on = next((e.facts.get("cpu_model") for e in self._environment if e.target == target), None)
+        found = facts.get("cpu_model")
+        if began_on is not None and found is not None and began_on != found:
+            raise JournalError(f"journal {path} was begun on {began_on}, {target} is {found} now; give another --out")
 
     @property
     def ended(self) -> bool:
@@ -84,10 +108,17 @@ class Evidence:
 
     @property
     def last_round(self) -> int:
-        """The highest number of a round of which anything was taken; 0 without any."""
+        """The highest number of a round of which anything was taken; at least the first of the latest budget, or 0."""
+        return max([*self._rounds_taken(), self._budget_round])
+
+    @property
+    def next_round(self) -> int:
+        """The number of the first round of which nothing was taken."""
+        return max(self._rounds_taken(), default=-1) + 1
+
+    def _rounds_taken(self) -> list[int]:
         numbers = [number for taken in self._taken.values() for _, number in taken]
-        numbers += [number for taken in self._references.values() for number, _, _ in taken]
-        return max(numbers, default=0)
+        return numbers + [number for taken in self._references.values() for number, _, _ in taken]
 
     def __len__(self) -> int:
         """How many visits were made."""
@@ -106,8 +137,11 @@ class Evidence:
         return max(0.0, self.elapsed_s(number) - self.elapsed_s(number - 1) - visits_s)
 
     def elapsed_s(self, before: int | None = None) -> float:
-        """Time spent measuring until the round ``before`` began."""
-        return max((at_s for number, at_s in self._at_s if before is None or number < before), default=0.0)
+        """Time spent measuring in all, or until the round ``before`` began: before round 0, on making ready."""
+        if before is None:
+            return self._at_s
+        ended = (at_s for number, at_s in self._round_ended_s.items() if number < before)
+        return max(ended, default=self._ready_s)
 
     def resolution_ns(self, target: str) -> float:
         """The step of the clock that counts, as last told."""
@@ -177,7 +211,7 @@ class Evidence:
             item,
             samples.raw_ms(clock),
             hard_reason(samples.wall_ns, samples.cpu_ns, 1 if target is None else target.threads, resolution_ns)
-            or disturbed(samples, resolution_ns),
+            or disturbed(samples, resolution_ns, self._cores.get(name, 1)),
         )
         self._taken.setdefault(name, {})[item, number] = samples, visit
         self.failed.pop((name, item), None)
@@ -212,13 +246,14 @@ class Evidence:
         return found
 
 
-def disturbed(samples: RoundSamples, resolution_ns: float = 1.0) -> str | None:
+def disturbed(samples: RoundSamples, resolution_ns: float = 1.0, cores: int = 1) -> str | None:
     """Why what was counted meanwhile rules a visit out, or None.
 
-    The host of a virtual machine took at least a fifth of the time, or the clock was slewed.
+    The host of a virtual machine took at least a fifth of the time (what it took is counted over
+    all ``cores``), or the clock was slewed.
     """
     facts = samples.facts
-    stolen_ns = facts.get("steal_jiffies", 0) * _JIFFY_NS
+    stolen_ns = facts.get("steal_jiffies", 0) * _JIFFY_NS / cores
     if stolen_ns >= 2 * _JIFFY_NS and stolen_ns > _STOLEN_SHARE * sum(samples.wall_ns):
         return "the host took the CPU away"
     wall_ns, raw_ns = facts.get("wall_ns", 0), facts.get("raw_ns", 0)

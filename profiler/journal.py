@@ -1,10 +1,10 @@
 """A profiling run on disk: JSON Lines, a header and then every raw sample, readable at any moment.
 
 Line 1 is the header, every other line a record with a ``kind``: ``parity``, ``calibration``,
-``sample``, ``reference``, ``failure`` or ``environment``. Samples are raw; what corrects or discards
-them is derived from the references beside them when the journal is read. Readers ignore kinds and
-keys they do not know. A torn last line (the writer was killed) is dropped; damage anywhere else is
-an error.
+``sample``, ``reference``, ``failure``, ``environment`` or ``budget`` (another than the header's, from a
+round on). Samples are raw; what corrects or discards them is derived from the references beside
+them when the journal is read. Readers ignore kinds and keys they do not know. A torn last line (the
+writer was killed) is dropped; damage anywhere else is an error.
 """
 
 from __future__ import annotations

@@ -117,9 +117,13 @@ def _lock(descriptor: int, path: Path) -> None:
 
 
 def difference(found: JournalHeader, wanted: JournalHeader) -> str | None:
-    """The first thing in which two headers differ, in words; None if they are of the same run."""
+    """The first thing in which two headers differ, in words; None if they are of the same run.
+
+    A run may go on with another budget: :func:`profiler.measure` journals from which round on.
+    """
     before = json.loads(json.dumps(found.as_dict()))
     after = json.loads(json.dumps(wanted.as_dict()))
+    before["plan"]["budget_s"] = after["plan"]["budget_s"] = None
     for key in ("targets", "subject", "workload", "plan", "items"):
         if before[key] == after[key]:
             continue

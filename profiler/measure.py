@@ -64,8 +64,8 @@ def measure(
     A program that fails by itself is journaled as failed, and what else there is goes on.
 
     Raises :class:`ParityError` before anything of an artifact is timed whose outputs are not the
-    reference's, :class:`JournalError` if the journal is of other items or targets or cannot be
-    written, and :class:`profiler.SessionError` if a device fails again and again, or every program
+    reference's, :class:`JournalError` if the journal is of other items, targets or another CPU, or
+    cannot be written, and :class:`profiler.SessionError` if a device fails again and again, or every program
     does. Everything taken until then, or until Ctrl-C, is in the journal.
     """
     items = {item.name: item.program.sha256 for item in plan.items}
@@ -96,17 +96,21 @@ class _Run:
         self._sessions: Openings
         self._began = time.monotonic()
         self._before_s = self._evidence.elapsed_s()
-        self._round = self._evidence.last_round
+        self._other_budget = plan.budget_s != self._evidence.budget_s
+        self._round = self._evidence.next_round if self._other_budget else self._evidence.last_round
         self._planned: tuple[int, list[Step]] | None = None
 
     @property
     def finished(self) -> bool:
         """Whether there is nothing left to take, nor to try again."""
-        return not self._evidence.failed and (self._evidence.ended or self._next() is None)
+        ended = self._evidence.ended and not self._other_budget
+        return not self._evidence.failed and (ended or self._next() is None)
 
     def take(self, sessions: Openings) -> None:
         """Everything that is missing."""
         self._sessions = sessions
+        if self._other_budget:  # from a round of its own on: a round is planned by one budget
+            self._write({"kind": "budget", "budget_s": self._plan.budget_s, "round": self._round})
         self._environment("start", None)
         self._prepare()
         self._planned = None  # calibration says how far apart the references of a round are
@@ -124,8 +128,7 @@ class _Run:
 
     def _next(self) -> tuple[int, list[Step]] | None:
         """The next round's number, and what is missing of it; None if nothing is to be taken any more."""
-        budget_s = self._plan.budget_s
-        while budget_s is None or self._evidence.elapsed_s() < budget_s:
+        while not self._spent:
             if self._planned is None or self._planned[0] != self._round:
                 self._planned = self._round, self._steps(self._round)
             steps = self._planned[1]
@@ -189,6 +192,8 @@ class _Run:
                     self._reliably(target, partial(self._calibrate_reference, target, workload))
         todo = [key for key in self._keys if key not in self._evidence.calls or self._unproven(key)]
         for position, key in enumerate(todo):
+            if self._spent:
+                break
             spent = time.monotonic() - began
             left = spent / position * (len(todo) - position) if position else None
             self._progress(Progress("prepare", position, len(todo), 0, self._plan.rounds, key[1], left))
@@ -202,7 +207,7 @@ class _Run:
         total = len(self._evidence) + sum(self._ahead.values())
         behind_ms = 0.0
         for step in steps:
-            if self._plan.budget_s is not None and self._now_s() >= self._plan.budget_s:
+            if self._spent:
                 return
             if step.workload is not None:
                 self._reliably(step.target, partial(self._take_reference, step, number, step.workload))
@@ -302,6 +307,7 @@ class _Run:
     def _write_facts(self, target: str, at: str, number: int | None) -> None:
         session = self._sessions.get(target)
         facts = session.facts()
+        self._evidence.check_same_cpu(target, facts, self._journal.path)
         state = {"fingerprint": fingerprint(facts, session.target.clock), "facts": facts}
         self._write({"kind": "environment", "target": target, "at": at, "round": number, **state})
 
@@ -344,6 +350,11 @@ class _Run:
         least_ms = least_sample_ms(self._plan.min_sample_ms, self._evidence.resolution_ns(key[0]))
         calls, call_ms = calibrate(timed, self._targets[key[0]].clock, least_ms, key[0])
         self._write({"kind": "calibration", "target": key[0], "item": key[1], "calls": calls, "call_ms": call_ms})
+
+    @property
+    def _spent(self) -> bool:
+        """Whether the budget is used up."""
+        return self._plan.budget_s is not None and self._now_s() >= self._plan.budget_s
 
     def _now_s(self) -> float:
         """Seconds spent measuring, in this call and those before."""

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from profiler.fingerprint import changes
 from profiler.interval import Status
 from profiler.journal import JournalContent
 from profiler.target import Target
@@ -15,7 +16,8 @@ from profiler.target import Target
 class Outcome:
     """``statuses`` counts items, ``quarantined`` visits by reason, ``failed`` gives reasons by item.
 
-    ``correction`` are the least and the largest factor by which a visit was corrected for drift.
+    ``correction`` are the least and the largest factor by which a visit was corrected for drift;
+    ``changed`` says how the device differed when the run was gone on with.
     """
 
     statuses: Mapping[Status, int]
@@ -24,6 +26,7 @@ class Outcome:
     quarantined: Mapping[str, int]
     correction: tuple[float, float]
     elapsed_s: float
+    changed: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, content: JournalContent, target: Target) -> Outcome:
@@ -31,6 +34,8 @@ class Outcome:
         measured = {name: found for (of, name), found in content.measurements.items() if of == str(target)}
         failed = {name: reason for (of, name), reason in content.failed.items() if of == str(target)}
         rounds = [taken for found in measured.values() for taken in found.rounds]
+        found = [entry.facts for entry in content.environment if entry.target == str(target) and entry.at == "start"]
+        changed = (change for facts in found[1:] for change in changes(found[0], facts, target.clock))
         factors = [taken.correction for taken in rounds if taken.quarantined is None]
         return cls(
             statuses=dict(Counter(m.status(target.clock) for name, m in measured.items() if name not in failed)),
@@ -39,6 +44,7 @@ class Outcome:
             quarantined=dict(Counter(taken.quarantined for taken in rounds if taken.quarantined is not None)),
             correction=(min(factors, default=1.0), max(factors, default=1.0)),
             elapsed_s=content.elapsed_s,
+            changed=tuple(dict.fromkeys(changed)),
         )
 
     def as_dict(self) -> dict[str, object]:
@@ -58,6 +64,7 @@ class Outcome:
         lines = [
             f"{', '.join(said)}; the device was {least:+.1%} to {most:+.1%} off its level,"
             f" {thrown} of {self.visits} visits were quarantined{f' ({reasons})' if reasons else ''}",
+            *(f"note: the device changed in the course of the run: {change}" for change in self.changed),
             *(f"FAILED: {name}: {reason}" for name, reason in self.failed.items()),
         ]
         return "\n".join(lines)

@@ -149,6 +149,61 @@ def test_a_budget_is_kept_and_goes_where_it_tells_most(tmp_path: Path, virtual, 
     assert (tmp_path / "j").read_bytes() == before
 
 
+def test_what_making_ready_took_is_part_of_the_budget_but_of_no_round(tmp_path: Path, virtual, monkeypatch) -> None:
+    """Proving a program takes a second here, a round of visits a tenth of one."""
+    proven = driver.check_parity
+    monkeypatch.setattr(driver, "check_parity", lambda *given: (virtual(1.0), proven(*given))[1])
+    spreads = (0.2, 0.2, 0.2)
+    content = take(tmp_path / "j", make_plan(tmp_path, spreads, rounds=1000, budget_s=6.0), spreads, virtual)
+    assert min(rounds(content)) > 5
+    assert 5.0 < content.elapsed_s <= 6.05
+    content = take(tmp_path / "k", make_plan(tmp_path, spreads, rounds=1000, budget_s=1.5), spreads, virtual)
+    assert (content.measurements, content.elapsed_s <= 2.1) == ({}, True)
+
+
+@pytest.mark.parametrize("share", np.linspace(0.1, 0.95, 9))
+def test_cut_off_under_a_budget_it_goes_on_with_the_same_rounds(tmp_path: Path, virtual, share: float) -> None:
+    spreads = (0.2, 0.2, 0.2)
+    plan = make_plan(tmp_path, spreads, rounds=1000, budget_s=2.0)
+    take(tmp_path / "whole", plan, spreads, virtual)
+    whole = (tmp_path / "whole").read_bytes()
+    (tmp_path / "j").write_bytes(whole[: int(share * len(whole))])
+
+    rest_s = 2.0 - read_journal(tmp_path / "j").elapsed_s
+    known = {item.program.sha256: spread for item, spread in zip(plan.items, spreads, strict=True)}
+    slow = [rest_s - 0.02]  # the first session takes so long to open that hardly anything is left
+
+    def opening() -> Varying:
+        virtual(slow.pop() if slow else 0.0)
+        return Varying(tmp_path / "j", known, virtual)
+
+    with Journal.open(tmp_path / "j", plan.header([FAKE], workload={}, subject={})) as journal:
+        measure([opening], plan, journal)
+    places = [
+        (record["round"], record["position"])
+        for record in map(json.loads, (tmp_path / "j").read_text().splitlines())
+        if record["kind"] in ("sample", "reference")
+    ]
+    assert len(places) == len(set(places)), "two visits at one place of a round"
+    assert read_journal(tmp_path / "j").elapsed_s <= 2.1
+
+
+def test_a_larger_budget_goes_on_where_the_smaller_was_spent(tmp_path: Path, virtual) -> None:
+    spreads = (0.2, 0.2, 0.2)
+    few = take(tmp_path / "j", make_plan(tmp_path, spreads, rounds=1000, budget_s=1.5), spreads, virtual)
+    plan = make_plan(tmp_path, spreads, rounds=1000, budget_s=3.0)
+    more = take(tmp_path / "j", plan, spreads, virtual)
+    assert sum(rounds(more)) > 1.5 * sum(rounds(few))
+    assert 2.5 < more.elapsed_s <= 3.05
+    assert more.complete
+    before = (tmp_path / "j").read_bytes()
+    take(tmp_path / "j", plan, spreads, virtual)
+    assert (tmp_path / "j").read_bytes() == before
+    records = [json.loads(line) for line in before.splitlines()]
+    places = [(r["round"], r["position"]) for r in records if r["kind"] in ("sample", "reference")]
+    assert len(places) == len(set(places))
+
+
 def test_a_budget_too_small_for_anything_measures_nothing(tmp_path: Path, virtual) -> None:
     plan = make_plan(tmp_path, (0.1,), budget_s=1e-3)
     content = take(tmp_path / "j", plan, (0.1,), virtual)

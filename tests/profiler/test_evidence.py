@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from profiler import JournalHeader, JournalItem, JournalPlan, Target
+from profiler import JournalError, JournalHeader, JournalItem, JournalPlan, Target
 from profiler.evidence import Evidence
 from profiler.outcome import Outcome
 
@@ -143,3 +145,38 @@ def test_what_came_later_does_not_count_for_the_rounds_before() -> None:
     assert found.content(2) == evidence(*(r for n in range(2) for r in (*references(n), sample("a", n)))).content()
     assert (found.elapsed_s(2), found.elapsed_s()) == (1.0, 3.0)
     assert (found.last_round, len(found)) == (3, 4)
+
+
+def test_what_the_host_took_is_counted_over_all_cores() -> None:
+    records = [sample("a", 0), sample("a", 1, ms=100.0, facts={"steal_jiffies": 8})]
+    for cores, reason in ((1, "the host took the CPU away"), (4, None)):
+        found = evidence(environment(0, cores=cores), *records).content().measurements[NAME, "a"]
+        assert found.rounds[1].quarantined == reason
+
+
+def test_what_making_ready_took_is_of_no_round() -> None:
+    calibration = {"kind": "calibration", "target": NAME, "item": "a", "calls": 1, "call_ms": 1.0, "at_s": 100.0}
+    again = environment(None) | {"at": "start", "at_s": 150.0}
+    found = evidence(calibration, sample("a", 0, at_s=103.0, took_s=2.0), again)
+    assert (found.elapsed_s(0), found.elapsed_s(1), found.elapsed_s()) == (100.0, 103.0, 150.0)
+    assert found.overhead_s(1) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("broken", [{"calls": 0}, {"wall_ns": ["x"]}, {"at_s": "soon"}, {"facts": None}])
+def test_a_line_of_nonsense_is_named(broken: dict[str, object], tmp_path: Path) -> None:
+    with pytest.raises(JournalError, match=r"line 3 .*"):
+        Evidence.collected(HEADER, [sample("a", 0), sample("a", 1) | broken], tmp_path / "j")
+
+
+def test_another_cpu_is_refused_and_other_changes_are_told(tmp_path: Path) -> None:
+    def started(**facts: object) -> dict[str, object]:
+        return environment(None, cpu_model="Xeon", **facts) | {"at": "start"}
+
+    found = evidence(started(kernel="6.1"), sample("a", 0), started(kernel="6.2"))
+    found.check_same_cpu(NAME, {"cpu_model": "Xeon"}, tmp_path)
+    found.check_same_cpu(NAME, {}, tmp_path)
+    with pytest.raises(JournalError, match=r"begun on Xeon, x86.* is Epyc now; give another --out"):
+        found.check_same_cpu(NAME, {"cpu_model": "Epyc"}, tmp_path)
+    outcome = Outcome.of(found.content(), TARGET)
+    assert outcome.changed == ("kernel was 6.1, is 6.2",)
+    assert "the device changed in the course of the run: kernel was 6.1, is 6.2" in str(outcome)
