@@ -21,6 +21,9 @@ from profiler.errors import DeviceBusyError, ProfilerError
 FOLDER_VARIABLE = "HWNAS_LOCKS"
 """Environment variable: another folder for the locks, such as one that containers share."""
 
+_held: set[Path] = set()
+"""The locks that this process holds; a process id in one says nothing, for containers number on their own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Holder:
@@ -70,7 +73,7 @@ def _alone_on(host: str, waiting: Callable[[str], None] | None) -> Iterator[None
         except BlockingIOError:
             holder = _holder(descriptor)
             who = str(holder) if holder is not None else "another process"
-            if holder is not None and holder.pid == os.getpid():
+            if path in _held:
                 raise DeviceBusyError(f"{host}: this process measures there already; let it finish first") from None
             if waiting is None:
                 raise DeviceBusyError(
@@ -80,9 +83,11 @@ def _alone_on(host: str, waiting: Callable[[str], None] | None) -> Iterator[None
             waiting(f"{host}: {who} measures there; waiting for it to end")
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         _write(descriptor, json.dumps(asdict(Holder(os.getpid(), _command(), round(time.time(), 3)))))
+        _held.add(path)
         try:
             yield
         finally:
+            _held.discard(path)
             _write(descriptor, "")
     finally:
         os.close(descriptor)

@@ -82,6 +82,14 @@ def test_a_process_does_not_wait_for_itself() -> None:
         pass
 
 
+def test_a_process_of_the_same_number_elsewhere_is_waited_for(other: subprocess.Popen) -> None:
+    """Containers that share the folder number their processes on their own."""
+    path = lock_path("pi")
+    path.write_text(path.read_text().replace(str(other.pid), str(os.getpid())))
+    with alone_on("pi", waiting=lambda _: threading.Thread(target=other.stdin.close).start()):
+        assert other.wait() == 0
+
+
 def test_it_is_given_back_when_the_work_fails() -> None:
     with pytest.raises(RuntimeError), alone_on("pi"):
         raise RuntimeError
