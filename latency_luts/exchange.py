@@ -122,7 +122,7 @@ def from_ofa(path: Path, origin: Origin | None) -> LatencyLut:
 
     try:
         document = yaml.load(_text(path), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except yaml.YAMLError as exc:
+    except (yaml.YAMLError, ValueError) as exc:  # a ValueError is a date that there is not
         raise LutFormatError(f"{path} is not YAML ({' '.join(str(exc).split())[:80]})") from None
     if not isinstance(document, dict) or not document:
         raise LutFormatError(

@@ -126,7 +126,7 @@ def status(
 @lru_cache(maxsize=1024)
 def _order_statistics(rounds: int, confidence: float) -> tuple[int, float]:
     """Depth d (1-based) and weight of order statistic d + 1 (Hettmansperger and Sheather 1986, eq. 2)."""
-    below = np.cumsum([math.comb(rounds, k) * 0.5**rounds for k in range(rounds // 2 + 1)])
+    below = np.cumsum([math.comb(rounds, k) / 2**rounds for k in range(rounds // 2 + 1)])
     coverage = [1 - 2 * float(below[d - 1]) for d in range(1, rounds // 2 + 1)]
     depth = max((d for d in range(1, len(coverage) + 1) if coverage[d - 1] >= confidence), default=0)
     if depth == 0:

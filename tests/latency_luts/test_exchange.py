@@ -163,6 +163,7 @@ def test_a_yaml_cannot_say_that_numbers_are_estimates(table: LatencyLut) -> None
         ("", "is no latency table of ProxylessNAS"),
         ("- 1\n", "is no latency table of ProxylessNAS"),
         ("a: [", "is not YAML"),
+        ("a: 2024-13-45\n", "is not YAML"),
         ("!!python/object/apply:os.system ['true']: 1\n", "is not YAML"),
         ("Conv-input:1: 5\n", "has no mean"),
         ("Conv-input:1: {count: 1, var: 0}\n", "has no mean"),

@@ -65,6 +65,12 @@ def test_few_rounds_promise_little() -> None:
         interval_ms(np.array([]))
 
 
+def test_thousands_of_rounds_are_no_more_than_the_middle_ones() -> None:
+    low, high = interval_ms(np.arange(1.0, 3002.0))
+    half_width = 1.96 * math.sqrt(3001) / 2
+    assert (1501 - low, high - 1501) == pytest.approx((half_width, half_width), rel=0.1)
+
+
 def test_what_all_rounds_have_in_common_does_not_average_out() -> None:
     rounds = 1 + 0.01 * np.random.default_rng(0).standard_normal(1000)
     assert half_width_ms(rounds) < 0.002
