@@ -39,7 +39,10 @@ def gemm(
         bool, typer.Option("--accumulate", help="Add partial sums up on the chip; SCALE-Sim does not.")
     ] = False,
     scalesim: Annotated[
-        bool, typer.Option("--scalesim", help="Count the surplus output writes SCALE-Sim 3.0.0 counts for os.")
+        bool,
+        typer.Option(
+            "--scalesim", help="Count surplus output writes for os, and no return of spilled sums, as SCALE-Sim."
+        ),
     ] = False,
     energy: Annotated[str, typer.Option("--energy", help="Table of unit energies.")] = "horowitz2014-45nm/1",
     json: JsonOption = False,
@@ -47,8 +50,8 @@ def gemm(
     """Say what (M,K) x (K,N) costs on a systolic array.
 
     Told are cycles, SRAM accesses, DRAM traffic (words), utilisation and energy.
-    Cycles and SRAM accesses are exactly SCALE-Sim 3.0.0's (whose "total cycles" is one less). Traffic
-    follows our own model of the buffers; energy is counts times unit energies.
+    Which of cycles and SRAM accesses are exactly SCALE-Sim 3.0.0's is told (its "total cycles" is one
+    less). Traffic follows our own model of the buffers; energy is counts times unit energies.
     """
     from hwnas.accelerator import COLUMNS, GemmOptions, answers, read_questions
 

@@ -17,7 +17,7 @@ MS, MJ_PER_PJ = 1e3, 1e-9
 class HostParameters(BaseModel):
     """What the host does in a second, what reaching it costs, and (both or neither) its energies."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     operations_per_s: float = Field(gt=0)
     transfer_bytes_per_s: float = Field(gt=0)

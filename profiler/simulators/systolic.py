@@ -36,7 +36,7 @@ ACCUMULATOR_BYTES = 4.0
 class Parameters(BaseModel):
     """An accelerator. The switches are off as in SCALE-Sim 3.0.0; a real one has most of them on."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     rows: int = Field(strict=True)
     cols: int = Field(strict=True)
@@ -50,7 +50,7 @@ class Parameters(BaseModel):
     takes: tuple[str, ...] = Field(default=(), description="precisions of graphs it runs at its own; else only that")
     overlapped_folds: bool = False
     double_buffered: bool = True
-    accumulates: bool = False
+    accumulates: bool = Field(default=False, description="else all partial sums go to DRAM and come back")
     keeps_activations: bool = Field(
         default=False, description="operands that fit the ifmap buffer never leave the chip"
     )
@@ -238,15 +238,17 @@ def product_cost(
     product: MatrixProduct,
     *,
     on_chip: tuple[bool, bool, bool] = (False, False, False),
-    scalesim_surplus: bool = False,
+    scalesim: bool = False,
 ) -> ProductCost:
     """What ``product`` takes; ``on_chip`` says which of first operand, second and result never go to DRAM.
 
     A bias is read from DRAM into the accumulators. The products of a batch run one after another. Where the
     sums of all that streams through the array are more than the accumulators hold, the stream is cut into
     parts that fit, if that is faster than to spill: the stationary operand is then loaded for each part.
+    A partial sum that was spilled comes back into the array, whose adders then have it for free; ``scalesim`` leaves
+    that out where nothing ``accumulates``, and counts surplus output writes for os, as SCALE-Sim 3.0.0 does.
     """
-    whole = _whole(given, product, on_chip, scalesim_surplus)
+    whole = _whole(given, product, on_chip, scalesim)
     if not given.accumulates or given.dataflow == "os":
         return whole
     stream, held = (product.m, product.n) if given.dataflow == "ws" else (product.n, product.m)
@@ -256,25 +258,25 @@ def product_cost(
     for start in range(0, stream, size):
         here = min(size, stream - start)
         part = replace(product, m=here) if given.dataflow == "ws" else replace(product, n=here)
-        costs.append(_whole(given, part, on_chip, scalesim_surplus))
+        costs.append(_whole(given, part, on_chip, scalesim))
     cut = functools.reduce(ProductCost.then, costs)
     return min(whole, cut, key=lambda cost: cost.cycles)
 
 
-def _whole(
-    given: Parameters, product: MatrixProduct, on_chip: tuple[bool, bool, bool], scalesim_surplus: bool
-) -> ProductCost:
+def _whole(given: Parameters, product: MatrixProduct, on_chip: tuple[bool, bool, bool], scalesim: bool) -> ProductCost:
     array, word, batch = given.array, given.word_bytes, product.batch
-    once = run(array, product.m, product.k, product.n, scalesim_surplus=scalesim_surplus)
+    once = run(array, product.m, product.k, product.n, scalesim_surplus=scalesim)
     moved = traffic(array, once, given.buffers)
     ifmap_on_chip, filter_on_chip, ofmap_on_chip = on_chip
     ifmap_in = 0 if ifmap_on_chip else batch * moved.ifmap_reads
     filter_in = 0 if filter_on_chip else batch * moved.filter_reads
     bias_in = batch * product.n if product.bias else 0
     ofmap_out = 0 if ofmap_on_chip else batch * moved.ofmap_writes
-    spilled, refilled = batch * moved.partial_writes, batch * moved.partial_reads
+    comes_back = given.accumulates or not scalesim
+    spilled = batch * moved.partial_writes
+    refilled = spilled if comes_back else 0
     sums = batch * once.ofmap_sram_writes
-    added = sums - batch * product.m * product.n if given.accumulates and given.dataflow != "os" else 0
+    added = sums - batch * product.m * product.n if comes_back and given.dataflow != "os" else 0
     dram_read = word * (ifmap_in + filter_in + bias_in) + ACCUMULATOR_BYTES * refilled
     dram_write = word * ofmap_out + ACCUMULATOR_BYTES * spilled
     compute = batch * once.cycles

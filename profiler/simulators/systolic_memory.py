@@ -17,7 +17,8 @@ from profiler.simulators.systolic_array import Array, ArrayRun
 class Buffers:
     """Usable words of each on-chip buffer, and whether partial sums are added up in the output's.
 
-    Without ``accumulates`` every partial sum goes to memory and whoever adds them up is not modelled, as in SCALE-Sim.
+    Without ``accumulates`` every partial sum goes to memory; that it comes back for the next addition is not counted
+    here, as in SCALE-Sim, but by :func:`profiler.simulators.systolic.product_cost`.
     """
 
     ifmap_words: int

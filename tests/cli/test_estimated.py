@@ -229,10 +229,18 @@ def test_the_export_manifest(simulated, tmp_path):
 
 def test_accelerator_gemm(simulated, tmp_path):
     one = simulated("accelerator", "gemm", "--dataflow", "is", "--rows", 64, "--cols", 16, 197, 197, 64, "--json").json
-    assert (one["cycles"], one["source"], one["fidelity"]) == (10712, "estimated", "exact-to-reference")
+    assert (one["cycles"], one["source"], one["fidelity"]) == (10712, "estimated", "uncalibrated")
+    assert one["equal_to_scalesim"] == "cycles ifmap_sram_reads filter_sram_reads ofmap_sram_writes"
+    assert one["scalesim_total_cycles"] == 10711
     loaded = simulated("accelerator", "gemm", "--rows", 8, "--cols", 8, 5, 6, 7, "--bandwidth", 2, "--json").json
     assert loaded["fidelity"] == "uncalibrated"
     assert loaded["stall_cycles"] > 0
+    assert loaded["equal_to_scalesim"] == "ifmap_sram_reads filter_sram_reads ofmap_sram_writes"
+    overlapped = simulated("accelerator", "gemm", "--rows", 8, "--cols", 8, 99, 99, 99, "--overlap", "--json").json
+    assert overlapped["scalesim_total_cycles"] is None
+    assert "cycles" not in overlapped["equal_to_scalesim"].split()
+    asked = ("accelerator", "gemm", "--rows", 8, "--cols", 8, 5, 60, 7, "--json")
+    assert simulated(*asked).json["energy_mj"] > simulated(*asked, "--scalesim").json["energy_mj"]
     text = simulated("accelerator", "gemm", "--rows", 8, "--cols", 8, 5, 6, 7).out
     assert text.startswith("estimated")
     path = tmp_path / "asked.csv"
@@ -255,6 +263,8 @@ def test_accelerator_gemm(simulated, tmp_path):
         ("--rows 8 --cols 8 1 1 1 --dataflow rs", "dataflow: .*not 'rs'"),
         ("--rows 8 --cols 8 1 1 1 --bandwidth 0.9", "0.9 bytes a cycle, less than a word"),
         ("--rows 8 --cols 8 1 1 1 --buffer-kib 0.1", "the filter buffer holds 51 words, less than a tile of 64"),
+        ("--rows 8 --cols 8 1 1 1 --buffer-kib inf", "ifmap_kib: .*finite number, not inf"),
+        ("--rows 8 --cols 8 1 1 1 --bandwidth nan", "dram_bytes_per_s: .*finite number, not nan"),
         ("--rows 8 --cols 8 1 1 1 --precision int3", "precision 'int3' is unknown; known: fp32, fp16, int8, int4"),
         ("--rows 8 --cols 8 1 1 1 --energy mine", "energy table 'mine' is unknown; known: horowitz2014"),
         ("--csv none.csv", "no such file or directory: none.csv"),
