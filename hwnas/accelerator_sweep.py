@@ -16,7 +16,7 @@ from hwnas.profiling import Progress, quietly
 from hwnas.space import Candidate, SearchSpace
 from hwnas.workload import Workload
 from profiler.errors import SimulationError
-from profiler.simulators.device import SimulatedDevice, checked_parameters
+from profiler.simulators.device import SimulatedDevice
 from profiler.simulators.registry import open_estimator
 
 Value = int | float | str | bool
@@ -95,7 +95,7 @@ def sweep_device(
 ) -> Sweep:
     """Estimate ``models`` on every point of ``grid``.
 
-    Raises :class:`SimulationError` if no point can be, or one that can be cannot take an artifact.
+    A point that cannot be, or cannot take an artifact, is refused. Raises :class:`SimulationError` if all are.
     """
     programs = list(candidate_programs(space, family, workload, models, device, cache, exporting).values())
     combinations = list(itertools.product(*grid.values()))
@@ -104,15 +104,13 @@ def sweep_device(
     for number, values in enumerate(combinations):
         varied = dict(zip(grid, values, strict=True))
         estimating(number, len(combinations), ", ".join(f"{name} {value}" for name, value in varied.items()))
-        fields = {**device.parameters, **varied}
         try:
-            parameters = checked_parameters(device.engine, fields)
+            point = device.varied(varied)
+            estimator = open_estimator(point)
+            estimates = [estimate_program(estimator, program) for program in programs]
         except SimulationError as exc:
             refused.append(str(exc))
             continue
-        point = device.model_copy(update={"parameters": fields})
-        estimator = open_estimator(point)
-        estimates = [estimate_program(estimator, program) for program in programs]
         energies = [estimate.energy_mj for estimate in estimates]
         known = [energy for energy in energies if energy is not None]
         found.append(
@@ -120,7 +118,7 @@ def sweep_device(
                 parameters=varied,
                 latency_ms=sum(estimate.latency_ms for estimate in estimates),
                 energy_mj=sum(known) if len(known) == len(energies) else None,
-                area_mm2=getattr(parameters, "area_mm2", None),
+                area_mm2=getattr(point.engine_parameters, "area_mm2", None),
                 configuration=estimator.provenance.configuration,
                 fidelity=estimator.provenance.fidelity,
                 pareto=False,
@@ -133,10 +131,13 @@ def sweep_device(
 
 
 def pareto(points: Sequence[Point]) -> tuple[Point, ...]:
-    """The points with those marked that no other one betters in latency, energy and area (where known)."""
+    """The points with those marked that no other one betters in latency, energy and area, where all know theirs."""
+    known = [
+        name for name in ("latency_ms", "energy_mj", "area_mm2") if all(getattr(p, name) is not None for p in points)
+    ]
 
     def figures(point: Point) -> tuple[float, ...]:
-        return tuple(value for value in (point.latency_ms, point.energy_mj, point.area_mm2) if value is not None)
+        return tuple(getattr(point, name) for name in known)
 
     front: list[tuple[float, ...]] = []
     for here in sorted({figures(point) for point in points}):  # whatever betters a point stands before it

@@ -18,7 +18,7 @@ from hwnas.errors import AcceleratorError
 from hwnas.space import Choice
 from profiler.devices import Devices
 from profiler.errors import SimulationError
-from profiler.simulators.device import SimulatedDevice, checked_parameters
+from profiler.simulators.device import SimulatedDevice
 
 Value = bool | int | float | str
 PREFIX = "accelerator."
@@ -122,12 +122,10 @@ class DesignSpace:
         chosen = {
             name: values[int(position)] for (name, values), position in zip(self.values.items(), positions, strict=True)
         }
-        fields = {**self.device.parameters, **chosen}
-        parameters = checked_parameters(self.device.engine, fields)
-        area_mm2: float | None = getattr(parameters, "area_mm2", None)
+        device = self.device.varied(chosen)
+        area_mm2: float | None = getattr(device.engine_parameters, "area_mm2", None)
         if self.area_mm2 is not None and area_mm2 is not None and area_mm2 > self.area_mm2:
             raise SimulationError(f"{self.device.engine}: {area_mm2:.3g} mm2 are more than {self.area_mm2:g}")
-        device = self.device.model_copy(update={"parameters": fields})
         named = device.model_copy(update={"name": f"{self.device.name}-{device.configuration[:8]}"})
         return Design(named, chosen, area_mm2)
 

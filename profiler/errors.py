@@ -9,6 +9,7 @@ ProfilerError
 ├── JournalError       a journal is damaged, locked, full, or belongs to another run
 ├── SimulationError    an engine cannot estimate an artifact, or its parameters are impossible
 └── ToolchainError     a private environment is missing, cannot be made, or its tool failed
+    └── ToolRefusalError   a tool runs, but not with what it was asked
 """
 
 
@@ -46,3 +47,7 @@ class SimulationError(ProfilerError):
 
 class ToolchainError(ProfilerError):
     """A toolchain's private environment is missing, cannot be made, or its tool failed."""
+
+
+class ToolRefusalError(ToolchainError):
+    """A toolchain's tool refused what it was asked, in its own words; it still runs."""

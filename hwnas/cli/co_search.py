@@ -89,10 +89,10 @@ def run_co_search(
             out,
             progress=searching.update,
         )
-    emit(outcome.as_dict(), json, lambda: _told(outcome, len(pairs), out))
+    emit(outcome.as_dict(), json, lambda: _told(outcome, len(pairs), len(costs.refused), out))
 
 
-def _told(outcome: CoSearchOutcome, validation_pairs: int, out: Path) -> str:
+def _told(outcome: CoSearchOutcome, validation_pairs: int, refused: int, out: Path) -> str:
     from hwnas.cosearch import FRONT
 
     front = outcome.front
@@ -113,7 +113,8 @@ def _told(outcome: CoSearchOutcome, validation_pairs: int, out: Path) -> str:
     some = "" if len(shown) == len(front) else f", {len(shown)} of them here"
     return "\n".join(
         [
-            f"{outcome.evaluated} pairs evaluated (nsga2): {outcome.networks} networks, {outcome.designs} accelerators;"
+            f"{outcome.evaluated} pairs evaluated (nsga2): {outcome.networks} networks, {outcome.designs} accelerators"
+            f" ({refused} more were impossible);"
             f" limit: {outcome.limits}",
             f"{len(front)} on the front of {judged}{some}:",
             table(header, rows),

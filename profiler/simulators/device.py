@@ -40,6 +40,18 @@ class SimulatedDevice(BaseModel):
         """The parameters as the engine's own model; raises :class:`SimulationError` for impossible ones."""
         return checked_parameters(self.engine, self.parameters)
 
+    def varied(self, fields: Mapping[str, Any]) -> SimulatedDevice:
+        """The device with ``fields`` in place of its own parameters; another one than was measured is uncalibrated.
+
+        Raises :class:`SimulationError` if it cannot be.
+        """
+        own = self.engine_parameters
+        merged = {**self.parameters, **fields}
+        other = checked_parameters(self.engine, merged)
+        if other != own and "calibration" in merged:
+            merged["calibration"] = None
+        return self.model_copy(update={"parameters": merged})
+
     @property
     def configuration(self) -> str:
         """sha256 of everything an estimate follows from beside the artifact and the engine's version."""

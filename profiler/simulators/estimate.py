@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from exporters import Artifact
 
 Fidelity = Literal["exact-to-reference", "vendor-estimate", "calibrated", "uncalibrated"]
 """``exact-to-reference``: equals a published simulator, checked in our tests. ``vendor-estimate``: what the chip's
-own tool says. ``calibrated``: fitted to measurements. ``uncalibrated``: a model that nothing was fitted to."""
+own tool says. ``calibrated``: fitted to measurements. ``uncalibrated``: a model that nothing was fitted to, and any
+device with a declared host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,10 @@ class Provenance:
             "configuration": self.configuration,
             "fidelity": self.fidelity,
         }
+
+    def with_host(self, host: object | None) -> Provenance:
+        """Of estimates in which a declared host (if there is one) takes a part: nobody has compared that."""
+        return self if host is None else replace(self, fidelity="uncalibrated")
 
 
 @dataclass(frozen=True, slots=True)

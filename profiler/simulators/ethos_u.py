@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from exporters import Artifact
-from profiler.errors import SimulationError, ToolchainError
+from profiler.errors import SimulationError, ToolchainError, ToolRefusalError
 from profiler.simulators.estimate import Estimate, Estimator, Primitive, Provenance, total
 from profiler.simulators.graph import Node, Tensor
 from profiler.simulators.nodewise import NodeEngine
@@ -51,7 +51,7 @@ _DETAIL: Mapping[str, str] = {
 class Parameters(BaseModel):
     """Vela's three options, always given: its defaults differ from chip to chip."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     accelerator: Accelerator
     system_config: str
@@ -68,7 +68,8 @@ class Parameters(BaseModel):
 def open_engine(parameters: BaseModel, configuration: str, host: NodeEngine | None) -> Estimator:
     """The estimator; Vela is started at the first estimate."""
     version = get_toolchain("vela").versions["ethos-u-vela"]
-    return EthosU(cast(Parameters, parameters), Provenance("ethos-u", version, configuration, "vendor-estimate"), host)
+    provenance = Provenance("ethos-u", version, configuration, "vendor-estimate").with_host(host)
+    return EthosU(cast(Parameters, parameters), provenance, host)
 
 
 class Vela:
@@ -100,14 +101,14 @@ class EthosU:
     vela: Vela = field(default_factory=Vela, compare=False)
 
     def estimate(self, artifact: Artifact) -> Estimate:
-        """See :class:`Estimator`; raises :class:`ToolchainError` if Vela is not installed."""
+        """See :class:`Estimator`; raises :class:`ToolchainError` if Vela is not installed, or dies."""
         if (artifact.format, artifact.precision) != ("tflite", "int8"):
             raise SimulationError(
                 f"{artifact.path.name} is {artifact.format} in {artifact.precision}; ethos-u takes tflite in int8"
             )
         try:
             compiled = self.vela.compile(artifact.path.absolute(), self.parameters)
-        except ToolchainError as exc:
+        except ToolRefusalError as exc:
             raise SimulationError(f"{artifact.path.name}: {exc}") from exc
         clock_hz = float(compiled["summary"]["core_clock"])
         return total(

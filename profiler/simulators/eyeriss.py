@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from profiler.errors import SimulationError, ToolchainError
+from profiler.errors import SimulationError, ToolRefusalError
 from profiler.simulators.estimate import Primitive, Provenance
 from profiler.simulators.graph import MatrixProduct, Node, matrix_product
 from profiler.simulators.nodewise import NodeEngine, NodewiseEstimator
@@ -36,7 +36,7 @@ class Parameters(BaseModel):
     clocks and memories draw while a layer runs.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     rows: int = Field(ge=1, strict=True)
     columns: int = Field(ge=1, strict=True)
@@ -119,9 +119,7 @@ class EyerissEngine:
         count, layer = (product.batch, _convolution(node)) if node.op == "Conv" else _fully_connected(product)
         try:
             found = self.schedule(layer)
-        except ToolchainError as exc:
-            if self._tool is None:  # not installed, or it does not start
-                raise
+        except ToolRefusalError as exc:
             raise SimulationError(f"eyeriss cannot map {node}: {exc}") from exc
         detail = {"cycles": count * found["cycles"], "macs": count * found["macs"], "active_pes": found["active_pes"]}
         parts = ("mac", "dram", "buffer", "array", "register", "idle")

@@ -42,8 +42,8 @@ class NodewiseEstimator:
 
     @property
     def provenance(self) -> Provenance:
-        """The engine's; its configuration covers the host too."""
-        return self.engine.provenance
+        """The engine's; its configuration covers the host too, which makes it ``uncalibrated``."""
+        return self.engine.provenance.with_host(self.host)
 
     def estimate(self, artifact: Artifact) -> Estimate:
         """See :class:`Estimator`."""

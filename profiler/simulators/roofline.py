@@ -34,7 +34,7 @@ VALUE_BYTES = {"fp32": 4.0, "fp16": 2.0, "int8": 1.0}
 class Calibration(BaseModel):
     """That the device was fitted: to how many measured kernels, and how far off it was on ones it had not seen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     points: int = Field(ge=1, strict=True)
     held_out_error: float = Field(ge=0, description="mean absolute relative error")
@@ -44,7 +44,7 @@ class Calibration(BaseModel):
 class Parameters(BaseModel):
     """A GPU by its data sheet, at one precision; the efficiencies are the shares of the peaks that kernels reach."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     multiprocessors: int = Field(ge=1, strict=True)
     matrix_operations_per_s: float = Field(gt=0, description="of matrix products, dense; a MAC is two operations")
@@ -95,7 +95,7 @@ class RooflineEngine:
         if product is not None:
             compute_s = _product_compute_s(gpu, product)
         else:
-            compute_s = operations / (gpu.vector_operations_per_s * gpu.compute_efficiency)
+            compute_s = operations / gpu.vector_operations_per_s  # no efficiency was fitted to these
         memory_s = moved / (gpu.memory_bytes_per_s * gpu.memory_efficiency)
         detail = {
             "operations": operations,

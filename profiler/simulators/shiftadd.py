@@ -30,7 +30,7 @@ class Parameters(BaseModel):
     Graphs of the precisions in ``takes`` stand for their quantisation: their shapes, words of ``bits``.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     preset: Preset = "consistent"
     operator: Operator = "multiply"

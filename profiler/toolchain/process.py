@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from profiler.errors import ToolchainError, TransportError
+from profiler.errors import ToolchainError, ToolRefusalError, TransportError
 from profiler.toolchain.catalogue import Toolchain, get_toolchain
 from profiler.toolchain.place import environment, python, state
 from profiler.transports.local import LocalChannel
@@ -47,8 +47,8 @@ class ToolProcess:
     def call(self, function: str, *, timeout_s: float = TIMEOUT_S, **arguments: object) -> Any:
         """What ``function(**arguments)`` of the tool script returns; everything goes as JSON.
 
-        Raises :class:`ToolchainError` with the tool's own message if the function raises, or with
-        the last line of its stderr if the process dies.
+        Raises :class:`ToolRefusalError` with the tool's own message if the function raises, and
+        :class:`ToolchainError` with the last line of its stderr if the process dies, or takes too long.
         """
         number = next(self._numbers)
         try:
@@ -64,7 +64,7 @@ class ToolProcess:
             raise ToolchainError(f"toolchain {self._name} died in {function}: {words[-1] if words else status}")
         reply = json.loads(line)
         if "error" in reply:
-            raise ToolchainError(f"toolchain {self._name}: {reply['error']}")
+            raise ToolRefusalError(f"toolchain {self._name}: {reply['error']}")
         return reply["result"]
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ import random
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 from contracts.toolchains import need
@@ -13,11 +14,11 @@ from exporters import Artifact
 from latency_luts import OperatorSpec
 from profiler import LocalDevice, Program, check_parity, load_devices, open_session
 from profiler.devices import SHIPPED
-from profiler.errors import SimulationError, ToolchainError
+from profiler.errors import SimulationError, ToolchainError, ToolRefusalError
 from profiler.exporting import open_exporter
 from profiler.simulators.device import SimulatedDevice
-from profiler.simulators.estimate import Estimate, Provenance
-from profiler.simulators.ethos_u import EthosU, Parameters
+from profiler.simulators.estimate import Estimate
+from profiler.simulators.ethos_u import EthosU, Parameters, open_engine
 from profiler.simulators.host import HostEngine, HostParameters
 from profiler.simulators.registry import open_estimator
 from profiler.toolchain import environment, get_toolchain
@@ -64,8 +65,8 @@ LOOKUP = {
 
 
 def engine(vela: Compiled, host: HostParameters | None = HOST) -> EthosU:
-    provenance = Provenance("ethos-u", "5.2.0", "0" * 64, "vendor-estimate")
-    return EthosU(Parameters(**U55), provenance, None if host is None else HostEngine(host, "0" * 64), vela)
+    opened = open_engine(Parameters(**U55), "0" * 64, None if host is None else HostEngine(host, "0" * 64))
+    return replace(cast(EthosU, opened), vela=vela)
 
 
 def test_what_the_npu_leaves_is_paid_by_the_host() -> None:
@@ -79,7 +80,8 @@ def test_what_the_npu_leaves_is_paid_by_the_host() -> None:
     assert estimate.primitives[0].detail["utilisation"] == 0.25
     assert estimate.coverage == pytest.approx(2 / 3)
     assert estimate.energy_mj is None
-    assert estimate.provenance.fidelity == "vendor-estimate"
+    assert estimate.provenance.fidelity == "uncalibrated"
+    assert engine(Compiled(), None).provenance.fidelity == "vendor-estimate"
 
 
 def test_energy_is_never_a_part_of_it() -> None:
@@ -111,6 +113,23 @@ def test_nothing_is_free(vela: Compiled, host: HostParameters | None, message: s
 def test_other_formats_and_precisions_are_refused(artifact: Artifact, message: str) -> None:
     with pytest.raises(SimulationError, match=message):
         engine(Compiled()).estimate(artifact)
+
+
+class Failing(Compiled):
+    """In Vela's place: it cannot."""
+
+    def __init__(self, error: ToolchainError) -> None:
+        self.error = error
+
+    def compile(self, path: Path, parameters: Parameters) -> dict:
+        raise self.error
+
+
+def test_a_compiler_that_dies_is_no_artifact_that_cannot_be_mapped() -> None:
+    with pytest.raises(ToolchainError, match="died"):
+        engine(Failing(ToolchainError("died"))).estimate(golden("feed-int8"))
+    with pytest.raises(SimulationError, match=r"feed-int8\.tflite: odd"):
+        engine(Failing(ToolRefusalError("odd"))).estimate(golden("feed-int8"))
 
 
 @pytest.mark.parametrize(

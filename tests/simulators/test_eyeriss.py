@@ -7,10 +7,11 @@ import pytest
 from simulators.eyeriss_checks import ALEXNET, conv, fully_connected, tensor
 
 from profiler.devices import SHIPPED, load_devices
-from profiler.errors import SimulationError, ToolchainError
+from profiler.errors import SimulationError, ToolchainError, ToolRefusalError
 from profiler.simulators.device import checked_parameters
 from profiler.simulators.eyeriss import Parameters, open_engine
 from profiler.simulators.graph import Node
+from profiler.simulators.host import HostEngine
 from profiler.toolchain import get_toolchain, install
 
 DEVICE = load_devices(SHIPPED).get("eyeriss")
@@ -115,6 +116,27 @@ def test_other_operators_are_for_the_host():
     assert engine.engine.primitive(softmax) is None
     assert engine.engine.precisions == ("int16", "fp32")
     assert engine.provenance.version == "nn-dataflow-2.1"
+    host = HostEngine(DEVICE.host, "c")
+    fidelities = [open_engine(PARAMETERS, "c", of).provenance.fidelity for of in (None, host)]
+    assert fidelities == ["exact-to-reference", "uncalibrated"]
+
+
+class Failing:
+    """In the tool's place."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def call(self, function, **arguments):
+        raise self.error
+
+
+def test_a_tool_that_dies_is_no_layer_that_fits_nowhere():
+    engine = open_engine(PARAMETERS, "c", None).engine
+    for error, told in ((ToolchainError("died"), ToolchainError), (ToolRefusalError("no schedule"), SimulationError)):
+        engine._tool = Failing(error)
+        with pytest.raises(told, match=str(error)):
+            engine.primitive(fully_connected(8, 8, 8))
 
 
 def test_what_it_has_no_layer_for_is_refused():

@@ -10,6 +10,7 @@ from simulators.roofline_checks import GPU
 from profiler.devices import SHIPPED, load_devices
 from profiler.errors import SimulationError
 from profiler.simulators.graph import MatrixProduct
+from profiler.simulators.host import HostParameters
 from profiler.simulators.registry import open_estimator
 from profiler.simulators.roofline import Parameters, product_latency_s
 from profiler.simulators.roofline_fit import MeasuredProduct, fit
@@ -76,6 +77,12 @@ def test_a_device_says_uncalibrated_until_it_was_fitted():
         fitted = fit(device.engine_parameters, points, "made up")
         again = device.model_copy(update={"parameters": fitted.model_dump(mode="json")})
         assert open_estimator(again).provenance.fidelity == "calibrated"
+        same, other = again.varied({"launch_us": fitted.launch_us}), again.varied({"multiprocessors": 7})
+        assert open_estimator(same).provenance.fidelity == "calibrated"
+        assert open_estimator(other).provenance.fidelity == "uncalibrated"
+        assert other.engine_parameters.multiprocessors == 7
+        hosted = again.model_copy(update={"host": HostParameters(operations_per_s=1, transfer_bytes_per_s=1)})
+        assert open_estimator(hosted).provenance.fidelity == "uncalibrated"
 
 
 def test_too_few_points_or_impossible_ones_are_refused():

@@ -4,6 +4,7 @@ import pytest
 from simulators.shiftadd_checks import differing, records
 
 from profiler.simulators import shiftadd_tiling
+from profiler.simulators.host import HostEngine, HostParameters
 from profiler.simulators.shiftadd import Parameters, layer_cost, open_engine
 from profiler.simulators.shiftadd_tiling import Layer
 
@@ -49,5 +50,9 @@ def test_eight_bits_are_cheaper_and_faster():
 
 def test_an_estimate_says_what_it_is():
     assert open_engine(Parameters(), "c", None).provenance.fidelity == "uncalibrated"
+    host = HostEngine(HostParameters(operations_per_s=1, transfer_bytes_per_s=1), "c")
+    published = Parameters(preset="shiftaddnas2022")
+    fidelities = [open_engine(published, "c", of).provenance.fidelity for of in (None, host)]
+    assert fidelities == ["exact-to-reference", "uncalibrated"]
     with pytest.raises(ValueError, match="bits"):
         Parameters(bits=16)
