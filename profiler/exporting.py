@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,8 +58,10 @@ class ToolchainConverter:
     """
 
     def __init__(self) -> None:
-        versions = get_toolchain(_TOOLCHAIN).versions
-        self.producer = "/".join(f"{name}-{versions[name]}" for name in (_TOOLCHAIN, "ai-edge-quantizer"))
+        toolchain = get_toolchain(_TOOLCHAIN)
+        versions = [f"{name}-{toolchain.versions[name]}" for name in (_TOOLCHAIN, "ai-edge-quantizer")]
+        script = hashlib.sha256(toolchain.tool.read_bytes()).hexdigest()[:8]
+        self.producer = "/".join([*versions, f"tool-{script}"])
         self._process: ToolProcess | None = None
 
     def convert(

@@ -44,7 +44,7 @@ def load_graph(artifact: Artifact) -> Graph:
     constants |= set(values)
     nodes = []
     for number, node in enumerate(model.graph.node):
-        if all(not name or name in constants for name in node.input):
+        if all(not name or name in constants for name in node.input) and not _has_body(node):
             constants.update(node.output)
             continue
         try:
@@ -164,7 +164,7 @@ def _fold(graph: Any, shapes: dict[str, tuple[Shape, str]], values: dict[str, np
             start = next((a.i for a in node.attribute if a.name == "start"), None)
             end = next((a.i for a in node.attribute if a.name == "end"), None)
             results: Any = [size[start:end]]
-        elif all(name in values for name in node.input if name) and not any(a.type == _GRAPH for a in node.attribute):
+        elif all(name in values for name in node.input if name) and not _has_body(node):
             results = ReferenceEvaluator(node).run(None, {name: values[name] for name in node.input if name})
         else:
             kept.append(node)
@@ -176,6 +176,11 @@ def _fold(graph: Any, shapes: dict[str, tuple[Shape, str]], values: dict[str, np
     if new:
         _replace(graph.node, kept)
     return new
+
+
+def _has_body(node: Any) -> bool:
+    """Whether it has graphs of its own (If, Loop): they see more than the node's inputs."""
+    return any(attribute.type == _GRAPH for attribute in node.attribute)
 
 
 def _node(node: Any, number: int, shapes: dict[str, tuple[Shape, str]], constants: set[str]) -> Node:

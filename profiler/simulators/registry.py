@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -58,10 +58,17 @@ def configuration_of(engine: str, parameters: BaseModel, host: BaseModel | None 
 
 @functools.cache
 def code_fingerprint() -> str:
-    """Digest of this package's source: an estimate of older code is not used again."""
+    """Digest of this package's source and of the toolchains': an estimate of older code is not used again."""
+    toolchain = Path(__file__).parents[1] / "toolchain"
+    files = (*Path(__file__).parent.glob("*.py"), *toolchain.glob("tools/*.py"), *toolchain.glob("locks/*.txt"))
+    return digest_of(files)
+
+
+def digest_of(files: Iterable[Path]) -> str:
+    """Of their names and bytes; 16 hex digits."""
     digest = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(file.read_bytes())
+    for file in sorted(files):
+        digest.update(f"{file.name}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()[:16]
 
 

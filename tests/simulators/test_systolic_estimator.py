@@ -12,12 +12,14 @@ from simulators.onnx_graphs import feed_forward, floats, graph_artifact, unmappa
 
 from exporters import Artifact  # noqa: E402
 from profiler import DeviceError, load_devices, open_session  # noqa: E402
+from profiler.devices import SHIPPED  # noqa: E402
 from profiler.errors import SimulationError  # noqa: E402
-from profiler.simulators import Estimate, Estimator, Provenance  # noqa: E402
+from profiler.simulators import Estimate, Estimator, Provenance, registry  # noqa: E402
 from profiler.simulators.cache import CachedEstimator  # noqa: E402
 from profiler.simulators.device import SimulatedDevice  # noqa: E402
 from profiler.simulators.graph import read_graph  # noqa: E402
-from profiler.simulators.registry import open_estimator  # noqa: E402
+from profiler.simulators.host import HostParameters  # noqa: E402
+from profiler.simulators.registry import ENGINES, digest_of, open_estimator, parameters_model  # noqa: E402
 
 ARRAY = {"rows": 8, "cols": 4, "dataflow": "ws", "clock_hz": 1e8, "dram_bytes_per_s": 1e9, "takes": ["fp32"]}
 HOST = {"operations_per_s": 1e9, "transfer_bytes_per_s": 1e8, "launch_us": 2}
@@ -45,6 +47,20 @@ class TestCached(EstimatorContract):
         return open_estimator(device(), tmp_path / "estimates")
 
 
+class TestShiftAddWithHost(EstimatorContract):
+    @pytest.fixture
+    def estimator(self) -> Estimator:
+        return open_estimator(device(engine="shiftadd", parameters={}, host=HOST))
+
+
+class TestRoofline(EstimatorContract):
+    @pytest.fixture
+    def estimator(self) -> Estimator:
+        shipped = load_devices(SHIPPED).get("t4")
+        assert isinstance(shipped, SimulatedDevice)
+        return open_estimator(shipped)
+
+
 class TestEverythingButProductsOnTheHost(EstimatorContract):
     @pytest.fixture
     def estimator(self) -> Estimator:
@@ -58,6 +74,15 @@ def test_the_devices_that_ship_estimate(name: str, tmp_path: Path) -> None:
     estimate = open_estimator(shipped).estimate(feed_forward(tmp_path / "a.onnx"))
     assert estimate.energy_mj is not None
     assert estimate.provenance.fidelity == "uncalibrated"
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_no_parameter_is_without_end(engine: str, value: float) -> None:
+    for model in (parameters_model(engine), HostParameters):
+        assert model.model_config["allow_inf_nan"] is False
+    with pytest.raises(ValueError, match="finite"):
+        HostParameters(operations_per_s=value, transfer_bytes_per_s=1)
 
 
 def test_the_host_is_counted(tmp_path: Path) -> None:
@@ -192,3 +217,31 @@ def test_an_impossible_device_is_one_line(tmp_path: Path, fields: str, message: 
         load_devices(path)
     assert str(caught.value).startswith(f"{path}: devices.a")
     assert "\n" not in str(caught.value)
+
+
+def test_an_estimate_is_of_the_tools_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Path] = []
+    monkeypatch.setattr(registry, "digest_of", lambda files: seen.extend(files) or "d")
+    registry.code_fingerprint.__wrapped__()
+    assert {"systolic.py", "nn_dataflow_tool.py", "vela_tool.py", "vela.txt"} <= {file.name for file in seen}
+    (tmp_path / "a").write_text("1")
+    before = digest_of([tmp_path / "a"])
+    (tmp_path / "a").write_text("2")
+    assert digest_of([tmp_path / "a"]) != before
+
+
+def test_a_branch_is_not_folded_for_what_only_its_body_sees(tmp_path: Path) -> None:
+    """If's only input is constant, but its branches are of an activation."""
+    shape = onnx.TensorProto.FLOAT, [3]
+    bodies = [
+        helper.make_graph(
+            [helper.make_node(op, ["x"], [name])], name, [], [helper.make_tensor_value_info(name, *shape)]
+        )
+        for op, name in (("Relu", "a"), ("Neg", "b"))
+    ]
+    nodes = [
+        helper.make_node("If", ["which"], ["z"], name="/if", then_branch=bodies[0], else_branch=bodies[1]),
+        helper.make_node("Relu", ["z"], ["y"], name="/relu"),
+    ]
+    artifact = graph_artifact(tmp_path / "a.onnx", nodes, {"x": floats(3)}, ["y"], {"which": np.array(True)})
+    assert [node.op for node in read_graph(artifact).nodes] == ["If", "Relu"]
