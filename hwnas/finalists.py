@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from hwnas.errors import SearchError
@@ -14,8 +14,9 @@ from hwnas.predictors.latency import PredictorLatency
 from hwnas.profiling import Progress, Sampling, build_plan, open_for, quietly, run_plan, target_of
 from hwnas.space import Candidate, SearchSpace
 from latency_luts import LatencyLut, WholeModel
-from profiler import Device
+from profiler import Device, SessionError
 from profiler.exporting import open_exporter
+from profiler.interval import Status
 
 FINALISTS_HALF_WIDTH = 0.01
 """A finalist is measured until the 95 % interval of its latency is at most this to either side."""
@@ -30,7 +31,9 @@ class Finalist:
 
     ``interval_ms`` is the 95 % interval of ``measured_ms``, ``predicted_interval_ms`` what a
     measurement was predicted to lie between at the same confidence (``None`` if the table cannot tell).
-    ``energy_mj`` is the table's, if it has energies; ``peak_memory_mib`` the family's count.
+    ``status`` says how far the measurement can be trusted, ``failed`` why there is none (``None``
+    without a device). ``energy_mj`` is the table's, if it has energies; ``peak_memory_mib`` the
+    family's count.
     """
 
     candidate: Candidate
@@ -41,6 +44,8 @@ class Finalist:
     predicted_interval_ms: tuple[float, float] | None = None
     energy_mj: float | None = None
     peak_memory_mib: float | None = None
+    status: Status | None = None
+    failed: str | None = None
 
     def as_dict(self) -> dict[str, object]:
         """JSON-able; the candidate by choice."""
@@ -65,7 +70,9 @@ def measure_finalists(
 
     The second value is the drift since the table was made: the median ratio of those models'
     latency now to then; ``None`` if the table knows none, or there is no table. It is reported, and
-    corrects nothing.
+    corrects nothing. A finalist that could not be measured says why (``failed``).
+
+    Raises :class:`profiler.ProfilerError` if nothing could be measured at all.
     """
     import numpy as np
 
@@ -91,15 +98,28 @@ def measure_finalists(
         subject = {"space": space.name, "fingerprint": space.fingerprint}
         content = run_plan(opener, target, plan, journal, workload.as_dict(), subject, measuring)
 
-    def measured(candidate: Candidate) -> tuple[float, tuple[float, float]]:
-        found = content.measured(target, candidate.key)
-        return found.latency_ms(target.clock), found.interval_ms(target.clock)
+    def finalist(candidate: Candidate, loss: float) -> Finalist:
+        predicted = Finalist(
+            candidate, loss, latency.of(candidate), predicted_interval_ms=predicted_interval(latency, candidate)
+        )
+        try:
+            found = content.measured(target, candidate.key)
+        except SessionError as exc:
+            return replace(predicted, failed=str(exc))
+        return replace(
+            predicted,
+            measured_ms=found.latency_ms(target.clock),
+            interval_ms=found.interval_ms(target.clock),
+            status=found.status(target.clock),
+        )
 
-    finalists = tuple(
-        Finalist(candidate, loss, latency.of(candidate), *measured(candidate), predicted_interval(latency, candidate))
-        for candidate, loss in candidates
-    )
-    ratios = [measured(candidate)[0] / model.latency_ms for candidate, model in anchors.items()]
+    known = {
+        candidate: content.measured(target, candidate.key).latency_ms(target.clock)
+        for candidate in anchors
+        if (str(target), candidate.key) in content.measurements and (str(target), candidate.key) not in content.failed
+    }
+    ratios = [latency_ms / anchors[candidate].latency_ms for candidate, latency_ms in known.items()]
+    finalists = tuple(finalist(candidate, loss) for candidate, loss in candidates)
     return finalists, float(np.median(ratios)) if ratios else None
 
 
@@ -111,11 +131,13 @@ def predicted_interval(latency: SearchLatency, candidate: Candidate) -> tuple[fl
 def pick_winner(finalists: Sequence[Finalist], limit_ms: float | None) -> Finalist | None:
     """The best loss among those that meet the limit; ``None`` if none does.
 
-    The upper end of the measured interval counts, or the prediction where nothing was measured.
+    The upper end of the measured interval counts, or the prediction where nothing was to be
+    measured. What could not be measured, or did not come to rest (``unstable``), does not win.
     """
 
     def latency_ms(finalist: Finalist) -> float:
         return finalist.predicted_ms if finalist.interval_ms is None else finalist.interval_ms[1]
 
-    meeting = [f for f in finalists if limit_ms is None or latency_ms(f) <= limit_ms]
+    sound = [f for f in finalists if f.failed is None and f.status != "unstable"]
+    meeting = [f for f in sound if limit_ms is None or latency_ms(f) <= limit_ms]
     return min(meeting, key=lambda finalist: finalist.loss, default=None)

@@ -145,7 +145,8 @@ def describe(manifest: dict[str, Any], out: Path) -> str:
     """What was promised and what was proven, in a few lines."""
     proof = manifest["proof"]
     interval = "-".join(f"{ms:.4f}" for ms in proof["interval_ms"])
-    lines = [f"{out}: measured {proof['measured_ms']:.4f} ms ({interval}) on {proof['target']}"]
+    unstable = " (UNSTABLE: its rounds did not agree)" if proof.get("status") == "unstable" else ""
+    lines = [f"{out}: measured {proof['measured_ms']:.4f} ms ({interval}) on {proof['target']}{unstable}"]
     if manifest["predicted_ms"] is not None:
         off = proof["measured_ms"] / manifest["predicted_ms"] - 1
         lines.append(f"predicted {manifest['predicted_ms']:.4f} ms: off by {off:+.1%}")

@@ -33,7 +33,7 @@ from hwnas.cli.options import (
 
 if TYPE_CHECKING:
     from hwnas.families.base import Family
-    from hwnas.finalists import SearchLatency
+    from hwnas.finalists import Finalist, SearchLatency
     from hwnas.searching import SearchOutcome
     from hwnas.space import SearchSpace
     from latency_luts import LatencyLut
@@ -73,7 +73,7 @@ def search(
         float | None, typer.Option(help="Hard limit on the parameters, all counted, in millions.")
     ] = None,
     peak_memory_mib: Annotated[
-        float | None, typer.Option(help="Hard limit on weights, caches and activations.")
+        float | None, typer.Option(help="Hard limit on weights, caches and activations, counted in fp32.")
     ] = None,
     data: Annotated[str, typer.Option("--data", help="g2p, or a folder made by hwnas data.")] = "g2p",
     method: Annotated[
@@ -274,6 +274,12 @@ def _measured_on(content: LatencyLut | None, device: str | None) -> str | None:
     return (device or content.target.device) if content.source == "measured" else None
 
 
+def _measured(found: Finalist) -> str:
+    if found.measured_ms is None:
+        return "-" if found.failed is None else "not measured"
+    return with_interval(found.measured_ms, found.interval_ms) + (" UNSTABLE" if found.status == "unstable" else "")
+
+
 def _told(outcome: SearchOutcome, out: Path) -> str:
     energies = any(found.energy_mj is not None for found in outcome.finalists)
     rows = [
@@ -282,7 +288,7 @@ def _told(outcome: SearchOutcome, out: Path) -> str:
             found.candidate.key,
             f"{found.loss:.4f}",
             with_interval(found.predicted_ms, found.predicted_interval_ms),
-            "-" if found.measured_ms is None else with_interval(found.measured_ms, found.interval_ms),
+            _measured(found),
             *(["-" if found.energy_mj is None else f"{found.energy_mj:.4g}"] if energies else []),
             "-" if found.peak_memory_mib is None else f"{found.peak_memory_mib:.3g}",
         ]
@@ -295,7 +301,7 @@ def _told(outcome: SearchOutcome, out: Path) -> str:
             [
                 *("", "candidate", "loss", "predicted ms", "measured ms"),
                 *(["energy mJ"] if energies else []),
-                "peak memory MiB",
+                "peak memory MiB (fp32)",
             ],
             rows,
         ),
@@ -304,6 +310,7 @@ def _told(outcome: SearchOutcome, out: Path) -> str:
         lines.append(f"predicted latencies{' and energies' if energies else ''}: {outcome.predictions}")
     if outcome.drift is not None:
         lines.append(f"device now against the table's rounds: {outcome.drift - 1:+.1%}")
+    lines += [f"not measured: {found.failed}" for found in outcome.finalists if found.failed is not None]
     if outcome.winner is None:
         lines.append("no finalist meets the limit as measured: raise --confidence or --margin, or profile anew")
     else:

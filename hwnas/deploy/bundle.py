@@ -24,6 +24,7 @@ from hwnas.errors import DeployError
 from hwnas.families.base import Family, GraphStage
 from hwnas.space import Candidate, SearchSpace
 from hwnas.workload import Workload
+from profiler.interval import Status
 
 if TYPE_CHECKING:
     from torch import nn
@@ -65,7 +66,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What was seen: latency on the device, parity of every graph, and the decoding compared."""
+    """What was seen: latency on the device, how far it can be trusted, parity of every graph, decoding compared."""
 
     target: str
     clock: str
@@ -73,6 +74,7 @@ class Proof:
     measured_ms: float
     interval_ms: tuple[float, float]
     rounds: int
+    status: Status
     parity: Mapping[str, Mapping[str, float]]
     decoding: DecodingReport
     environment: Mapping[str, object]

@@ -109,6 +109,7 @@ def export_bundle(
             measured_ms=measurement.latency_ms(target.clock),
             interval_ms=measurement.interval_ms(target.clock),
             rounds=len(measurement.rounds),
+            status=measurement.status(target.clock),
             parity=parity,
             decoding=decoding,
             environment=content.environment[0].facts,

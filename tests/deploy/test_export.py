@@ -52,9 +52,11 @@ def test_the_manifest_says_what_was_promised_and_proven(greedy_bundle, candidate
 
     proof = manifest["proof"]
     assert proof["target"].startswith("here/onnxruntime-")
-    assert (proof["clock"], proof["threads"], proof["rounds"]) == ("thread_cpu", 1, 2)
+    assert (proof["clock"], proof["threads"]) == ("thread_cpu", 1)
+    assert 2 <= proof["rounds"] <= 4, "two, and again what was quarantined"
     low, high = proof["interval_ms"]
     assert 0 < low <= proof["measured_ms"] <= high
+    assert proof["status"] in ("converged", "budget", "unstable")
     assert proof["environment"]["cpu_model"]
     assert proof["decoding"] == {
         "inputs": 25, "beam": 1, "equal": 25, "near_ties": 0, "different": 0, "examples": [],

@@ -35,7 +35,7 @@ from hwnas.searching import (
 from hwnas.supernet import SuperTransformer
 from hwnas.workload import Workload
 from latency_luts import DISPATCH, LatencyLut, OperatorRow, Subject, WholeModel
-from profiler import LocalDevice, Target
+from profiler import LocalDevice, SessionError, Target
 from tests.contracts.fake_session import FakeSession
 from tests.glue.stand_in import StandInExporter
 from tests.training.toy import FAMILY, SPACE, toy_task
@@ -101,6 +101,14 @@ def test_the_winner_is_the_best_that_meets_the_limit_as_measured() -> None:
     assert pick_winner([best_but_slow], 1.0) is None
     assert pick_winner([third, best_but_slow], None) is best_but_slow
     assert pick_winner([], 1.0) is None
+
+
+def test_what_did_not_come_to_rest_or_failed_never_wins() -> None:
+    unstable = replace(finalist(1.0, 0.5, (0.4, 0.6)), status="unstable")
+    failed = replace(finalist(1.1, 0.5), failed="it crashed")
+    sound = replace(finalist(1.2, 0.5, (0.4, 0.6)), status="budget")
+    assert pick_winner([unstable, failed, sound], 1.0) is sound
+    assert pick_winner([unstable, failed], None) is None
 
 
 def test_where_nothing_was_measured_the_prediction_counts() -> None:
@@ -195,6 +203,32 @@ def test_the_finalists_are_measured_beside_models_of_the_table(supernet, device,
     timed = len([entry for entry in device.log if entry[0] == "time"])
     assert measured(supernet, tmp_path) == outcome
     assert len([entry for entry in device.log if entry[0] == "time"]) == timed, "something was timed twice"
+
+
+def test_a_finalist_that_fails_is_listed_and_the_others_go_on(
+    supernet, device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = measured(supernet, tmp_path / "whole")
+    assert first.winner is not None
+    (bad,) = [
+        line["program"]
+        for line in journal(tmp_path / "whole")[0]["items"]
+        if line["name"] == first.winner.candidate.key
+    ]
+    load = device.load
+
+    def crashing(program):
+        if program.sha256 == bad:
+            raise SessionError("the worker died")
+        return load(program)
+
+    monkeypatch.setattr(device, "load", crashing)
+    outcome = measured(supernet, tmp_path / "again")
+    failed, *others = outcome.finalists
+    assert (failed.measured_ms, failed.status) == (None, None)
+    assert "the worker died" in (failed.failed or "")
+    assert [found.status for found in others] == ["converged"] * 2
+    assert outcome.winner == others[0]
 
 
 def test_no_drift_is_told_of_a_table_without_models(supernet, device, tmp_path: Path) -> None:
