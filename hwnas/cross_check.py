@@ -64,6 +64,14 @@ class CrossCheck:
         return asdict(self)
 
 
+def require_profile(device: Device) -> None:
+    """Refuse a device whose runtime takes no ONNX graph, for no other has a profile of its nodes."""
+    from profiler.exporting import format_of
+
+    if format_of(device.runtime) != "onnx":
+        raise SessionError(f"{device.name} runs {device.runtime}, which tells no times of nodes; leave --measure out")
+
+
 def measured_check(
     explanation: Explanation,
     model: TableLatency,

@@ -356,7 +356,8 @@ def run_plan(
     header = plan.header([target], workload=dict(workload), subject=dict(subject))
 
     def show(seen: MeasureProgress) -> None:
-        where = f"round {seen.round + 1} of at most {seen.rounds}" if seen.phase == "measure" else "checking parity"
+        again = " (again what was quarantined)" if seen.round >= seen.rounds else f" of {seen.rounds}"
+        where = f"round {seen.round + 1}{again}" if seen.phase == "measure" else "checking parity"
         progress(seen.done, seen.total, where)
 
     with Journal.open(journal, header) as opened_journal:

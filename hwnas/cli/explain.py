@@ -65,11 +65,12 @@ def explain(
     check = None
     if measure:
         from hwnas.changed import note_of
-        from hwnas.cross_check import measured_check
+        from hwnas.cross_check import measured_check, require_profile
         from hwnas.profiling import require_target
         from profiler import load_devices
 
         chosen = load_devices(devices).get(device or table_file.target.device)
+        require_profile(chosen)
         require_target(table_file.target, chosen)
         check = measured_check(found, model, kind, chosen, cache_folder(cache), say if wait else None)
         for change in check.changed:

@@ -51,7 +51,7 @@ def check(
     ] = None,
     models: Annotated[int, typer.Option(min=2, help="Fresh whole models, none used for calibration.")] = 50,
     calibration: Annotated[int, typer.Option(min=3, help="Whole models to calibrate on.")] = 10,
-    rounds: Annotated[int, typer.Option(min=2, help="Rounds over everything.")] = 20,
+    rounds: Annotated[int, typer.Option(min=2, help="Rounds over everything at most.")] = 20,
     samples: Annotated[int, typer.Option(min=1, help="Samples a visit.")] = 5,
     memory_limit_mib: Annotated[int, typer.Option(min=64, help="Keep loaded graphs under this.")] = 8192,
     batch: BatchOption = None,
