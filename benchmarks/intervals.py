@@ -146,6 +146,8 @@ def judge(latency: TableLatency, fresh: Mapping[Candidate, float], accepted: Map
     inside = int(np.sum((interval[:, 0] <= truth) & (truth <= interval[:, 1])))
     error = (CONFIDENCE * (1 - CONFIDENCE) / len(truth)) ** 0.5
     excess = np.array([measured_ms / entry.limit_ms - 1 for entry, measured_ms in accepted.items()])
+    if not len(excess):
+        raise SystemExit("the table accepts no candidate below any limit: nothing to judge; profile again")
     broken, number = int(np.sum(excess > 0)), len(excess)
     return Verdict(
         fresh=len(truth),

@@ -57,3 +57,9 @@ def test_the_verdict_counts_what_was_measured(latency: TableLatency) -> None:
     bad = intervals.judge(latency, {c: 2 * ms for c, ms in truth.items()}, above)
     assert (bad.inside, bad.broken, bad.met["coverage"], bad.met["limit"]) == (0, len(near), False, False)
     assert "NOT MET" in intervals.told(bad)
+
+
+def test_a_table_that_accepts_nothing_ends_in_a_sentence(latency: TableLatency) -> None:
+    fresh = intervals.fresh_candidates(TINY, latency.lut, 3)
+    with pytest.raises(SystemExit, match="accepts no candidate"):
+        intervals.judge(latency, {c: latency.of(c) for c in fresh}, {})
