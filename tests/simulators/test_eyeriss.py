@@ -4,7 +4,9 @@ import os
 from dataclasses import replace
 
 import pytest
+from contracts.estimator import EstimatorContract
 from simulators.eyeriss_checks import ALEXNET, conv, fully_connected, tensor
+from simulators.onnx_graphs import feed_forward
 
 from profiler.devices import SHIPPED, load_devices
 from profiler.errors import SimulationError, ToolchainError, ToolRefusalError
@@ -12,6 +14,7 @@ from profiler.simulators.device import checked_parameters
 from profiler.simulators.eyeriss import Parameters, open_engine
 from profiler.simulators.graph import Node
 from profiler.simulators.host import HostEngine
+from profiler.simulators.registry import open_estimator
 from profiler.toolchain import get_toolchain, install
 
 DEVICE = load_devices(SHIPPED).get("eyeriss")
@@ -101,6 +104,18 @@ def test_heads_and_groups_are_layers_each(chip):
     assert four.detail["active_pes"] == one.detail["active_pes"]
     grouped, single = conv(1, 8, 8, 10, 3, groups=2), conv(1, 4, 4, 10, 3)
     assert chip.primitive(grouped).latency_ms == pytest.approx(2 * chip.primitive(single).latency_ms, rel=1e-12)
+
+
+@pytest.mark.slow
+class TestEyerissWithHost(EstimatorContract):
+    @pytest.fixture
+    def estimator(self, toolchain):
+        return open_estimator(DEVICE)
+
+    def test_the_device_that_ships_has_energy(self, estimator, tmp_path):
+        estimate = estimator.estimate(feed_forward(tmp_path / "a.onnx"))
+        assert estimate.energy_mj > 0
+        assert estimate.provenance.fidelity == "uncalibrated"
 
 
 @pytest.mark.slow

@@ -3,9 +3,12 @@
 import pytest
 from simulators.shiftadd_checks import differing, records
 
+from profiler.devices import SHIPPED, load_devices
 from profiler.simulators import shiftadd_tiling
+from profiler.simulators.energy import energy_table
 from profiler.simulators.host import HostEngine, HostParameters
 from profiler.simulators.shiftadd import Parameters, layer_cost, open_engine
+from profiler.simulators.shiftadd_presets import unit_costs
 from profiler.simulators.shiftadd_tiling import Layer
 
 KNOWN = list({tuple(row.values())[2:]: row for row in records() if row["shape"] is not None}.values())
@@ -56,3 +59,13 @@ def test_an_estimate_says_what_it_is():
     assert fidelities == ["exact-to-reference", "uncalibrated"]
     with pytest.raises(ValueError, match="bits"):
         Parameters(bits=16)
+
+
+def test_the_hosts_energies_are_the_tables_and_the_arrays():
+    shipped, macs = load_devices(SHIPPED), energy_table("horowitz2014-45nm/1").mac_pj
+    shift, eyeriss = shipped.get("shift-array"), shipped.get("eyeriss")
+    assert shift.host.pj_per_operation == pytest.approx(macs["fp32"])
+    assert eyeriss.host.pj_per_operation == pytest.approx(macs["fp16"])
+    dram_pj = unit_costs("consistent", "multiply", 32).access_pj["dram", "input"]
+    assert shift.host.pj_per_byte == pytest.approx(dram_pj / 4)
+    assert eyeriss.host.pj_per_byte == pytest.approx(eyeriss.engine_parameters.dram_pj / 2)

@@ -67,7 +67,7 @@ class TestEverythingButProductsOnTheHost(EstimatorContract):
         return open_estimator(device(parameters=ARRAY | {"vector_lanes": 0, "energy": None}, host=HOST))
 
 
-@pytest.mark.parametrize("name", ["tpu-v1", "edge-16x16"])
+@pytest.mark.parametrize("name", ["tpu-v1", "edge-16x16", "shift-array"])
 def test_the_devices_that_ship_estimate(name: str, tmp_path: Path) -> None:
     shipped = load_devices().get(name)
     assert isinstance(shipped, SimulatedDevice)
