@@ -133,7 +133,14 @@ def main() -> None:
             }
             for winner in winners
         ]
-        document = {"limits_ms": limits_ms, "winners": rows, "verdicts": verdicts, "different": different}
+        sources = {name: source_on(name, given.cpu) for name in limits_ms}
+        document = {
+            "sources": sources,
+            "limits_ms": limits_ms,
+            "winners": rows,
+            "verdicts": verdicts,
+            "different": different,
+        }
         print(json.dumps(document | {"passed": passed}, indent=2))
     else:
         print(told(winners, limits_ms, given.cpu))
@@ -141,6 +148,11 @@ def main() -> None:
             print(f"on {device} its own winner {found}")
         print(f"{different} different winners: {'passed' if passed else 'FAILED'}")
     raise SystemExit(0 if passed else 1)
+
+
+def source_on(device: str, cpu: str) -> str:
+    """What a latency on ``device`` is."""
+    return "measured" if device == cpu else "estimated"
 
 
 def told(winners: Sequence[Winner], limits_ms: Mapping[str, float], cpu: str) -> str:
@@ -155,7 +167,7 @@ def told(winners: Sequence[Winner], limits_ms: Mapping[str, float], cpu: str) ->
             cells.append(shown if winner.meets(device, limit_ms) else f"({shown})")
         rows.append([winner.device, winner.candidate.key, f"{winner.loss:.4f}", *cells])
     rows.append(["limit", "", "", *(f"{limit_ms:.4f}" for limit_ms in limits_ms.values())])
-    header = [f"{name} ms, {'measured' if name == cpu else 'estimated'}" for name in limits_ms]
+    header = [f"{name} ms, {source_on(name, cpu)}" for name in limits_ms]
     return table(["searched for", "winner", "loss", *header], rows) + "\nin brackets: misses that device's limit"
 
 

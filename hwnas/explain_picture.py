@@ -33,7 +33,13 @@ def draw(explanation: Explanation, check: CrossCheck | None, path: Path, title: 
     places = range(len(bars))
     height = 0.38 if beside else 0.7
     above = [place - (height / 2 if beside else 0) for place in places]
-    axes.barh(above, [bar[1] for bar in bars], height, color=_TABLE, label="table, calibrated (sums to the prediction)")
+    axes.barh(
+        above,
+        [bar[1] for bar in bars],
+        height,
+        color=_TABLE,
+        label=f"table, {explanation.origin} (sums to the prediction)",
+    )
     for place, (_, total_ms, interval, _) in zip(above, bars, strict=True):
         if interval is not None:
             errors = [[max(0.0, total_ms - interval[0])], [max(0.0, interval[1] - total_ms)]]

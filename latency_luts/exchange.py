@@ -14,7 +14,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,13 @@ from latency_luts.table import LatencyLut, Subject
 from profiler.target import Target
 
 HEADER = "# hwnas latency table: "
-_PLAIN = ("operator", "model", "role", "status", "artifact_sha256")
+_SOURCE = "source"
+"""Measured or estimated: the header says it once, this column where a line stands alone."""
+_PLAIN = ("operator", "model", "role", "status", "artifact_sha256", _SOURCE)
 _COLUMNS = (
     *("operator", "model", "role", "latency_ms", "low_ms", "high_ms", "raw_ms", "status", "rounds", "samples"),
     *("halves_ms", "candidate", "operators", "artifact_sha256", "parity_error", "streamed_bytes"),
+    _SOURCE,
 )
 _METRIC = "metrics."
 
@@ -59,7 +62,7 @@ def to_csv(lut: LatencyLut) -> str:
     writer.writerow([*_COLUMNS, *(_METRIC + name for name in metrics)])
     for line in body:
         low, high = _pair(line["interval_ms"])
-        flat = {**line, "low_ms": low, "high_ms": high}
+        flat = {**line, "low_ms": low, "high_ms": high, _SOURCE: lut.source}
         numbers = _mapping(line["metrics"])
         writer.writerow([*(_cell(name, flat.get(name)) for name in _COLUMNS), *(numbers.get(m, "") for m in metrics)])
     return text.getvalue()
@@ -87,9 +90,22 @@ def from_csv(path: Path, origin: Origin | None = None) -> LatencyLut:
     if "latency_ms" not in names or "operator" not in names:
         raise LutFormatError(f"{path} is no CSV of a latency table: it needs the columns operator and latency_ms")
     body = [_line(path, number, record) for number, record in enumerate(records, start=1 + skipped)]
+    sources = {line.pop(_SOURCE, None) for line in body} - {None}
     if header is not None:
-        return LatencyLut.of_documents(path, header, body)
+        table = LatencyLut.of_documents(path, header, body)
+        _require_source(path, sources, table.source)
+        return table
+    _require_source(path, sources, "measured")
     return _taken_over(path, origin, _rows(path, body))
+
+
+def _require_source(path: Path, sources: Collection[str], source: str) -> None:
+    """Rows that say something else have lost the comment that described them, or never had one."""
+    others = sorted(str(other) for other in sources if other != source)
+    if others:
+        raise LutFormatError(
+            f"{path} has rows that are {others[0]}, without the comment that says by what: export the table again"
+        )
 
 
 def to_ofa(lut: LatencyLut) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.cross_device import Winner, told, verdict
+from benchmarks.cross_device import Winner, source_on, told, verdict
 from hwnas.space import Candidate
 
 LIMITS = {"array": 1.0, "cpu": 2.0}
@@ -25,6 +25,7 @@ def test_each_is_best_where_the_other_is_too_slow() -> None:
     assert verdicts(own, other) == {"array": "wins", "cpu": "wins"}
     text = told([own, other], LIMITS, "cpu")
     assert "array ms, estimated  cpu ms, measured" in text
+    assert [source_on(name, "cpu") for name in LIMITS] == ["estimated", "measured"]
     assert "(3.0000 ±0.1000)" in text
     assert "(1.1000)" in text
 

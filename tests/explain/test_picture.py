@@ -35,6 +35,7 @@ def test_every_operator_and_number_is_in_it_and_the_same_each_time(tmp_path: Pat
         assert f"{cost.label}  ×{cost.count}" in text
         assert f"{cost.share:.1%}" in text
     assert "0.5 ms on here" in text
+    assert f"table, {FOUND.origin} (sums to the prediction)" in text
     assert "profile" in text
     assert text == (tmp_path / "b.svg").read_text()
 

@@ -61,6 +61,20 @@ def test_an_estimated_table_keeps_its_provenance_in_a_csv(table: LatencyLut, tmp
     assert from_csv(tmp_path / "t.csv") == estimated
 
 
+def test_estimates_without_their_comment_are_not_taken_for_measured(table: LatencyLut, tmp_path: Path) -> None:
+    estimated = replace(table, source="estimated", provenance=ENGINE)
+    path = tmp_path / "t.csv"
+    for lut, source in ((table, "measured"), (estimated, "estimated")):
+        lines = to_csv(lut).splitlines(keepends=True)
+        assert {record["source"] for record in csv.DictReader(lines[1:])} == {source}
+        path.write_text("".join(lines[1:]))
+        if source == "measured":
+            assert from_csv(path, ORIGIN).rows.keys() == table.rows.keys()
+        else:
+            with pytest.raises(LutFormatError, match=r"t\.csv has rows that are estimated"):
+                from_csv(path, ORIGIN)
+
+
 def test_a_csv_is_one_for_any_reader_that_knows_comments(table: LatencyLut) -> None:
     lines = to_csv(table).splitlines()
     records = list(csv.DictReader(line for line in lines if not line.startswith("#")))
