@@ -94,12 +94,13 @@ def load_devices(path: Path | None = None) -> Devices:
     return _parse(_read(path), path)
 
 
-def add_device(path: Path, name: str, fields: Mapping[str, object]) -> Device:
-    """Add a device to a file (made if missing), atomically, leaving the rest as it is.
+def add_device(path: Path, name: str, fields: Mapping[str, object], start: Path | None = None) -> Device:
+    """Add a device to a file, atomically, leaving the rest as it is; a missing file is made, as a copy of ``start``.
 
     Raises :class:`DeviceError` if the name is taken or a field is wrong; the file is then untouched.
     """
-    old = _read(path) if path.exists() else "devices:\n"
+    known_in = path if path.exists() else start
+    old = "devices:\n" if known_in is None else _read(known_in)
     known = _parse(old, path)
     if name in known.by_name:
         raise DeviceError(f"{name!r} is in {path} already; choose another name, or edit the file")

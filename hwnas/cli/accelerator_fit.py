@@ -16,7 +16,9 @@ def fit(
     device: Annotated[str, typer.Argument(help="A simulated device of the engine gpu-roofline to start from.")],
     points: Annotated[Path, typer.Option("--points", help="CSV with columns batch,M,K,N,latency_ms, measured.")],
     name: Annotated[str, typer.Option("--name", help="What the fitted device is called.")],
-    out: Annotated[Path, typer.Option("--out", help="Registry to add it to; made if missing.")] = Path("devices.yaml"),
+    out: Annotated[Path, typer.Option("--out", help="Registry to add it to; if missing, a copy.")] = Path(
+        "devices.yaml"
+    ),
     devices: DevicesOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -32,7 +34,8 @@ def fit(
     from profiler.simulators.roofline import Parameters
     from profiler.simulators.roofline_fit import fit as fit_roofline
 
-    start = load_devices(devices).get(device)
+    registry = load_devices(devices)
+    start = registry.get(device)
     if not isinstance(start, SimulatedDevice) or not isinstance(start.engine_parameters, Parameters):
         raise SimulationError(f"{device!r} runs {start.runtime}; only devices of the engine gpu-roofline can be fitted")
     measured = read_measured_products(points)
@@ -47,7 +50,7 @@ def fit(
     }
     if start.host is not None:
         fields["host"] = start.host.model_dump(mode="json")
-    add_device(out, name, fields)
+    add_device(out, name, fields, registry.path)  # a new file would hide the devices known so far
     assert fitted.calibration is not None
     error = fitted.calibration.held_out_error
     emit(

@@ -37,8 +37,11 @@ def install(
                 _build(toolchain, partial, say)
                 _check(toolchain, partial)
                 partial.rename(final)
-            except OSError as exc:
-                raise ToolchainError(f"cannot make {final}: {exc.strerror or exc}") from exc
+            except (OSError, ValueError) as exc:  # venv refuses some folders by a ValueError
+                reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else exc
+                raise ToolchainError(f"cannot make {final}: {reason}") from exc
+            except subprocess.CalledProcessError as exc:  # of ensurepip
+                raise ToolchainError(f"cannot make {final}: {exc}") from exc
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
         found = _check(toolchain, final)

@@ -33,7 +33,9 @@ def test_a_fitted_device_is_registered_and_says_calibrated(shell, points, tmp_pa
     fit = ("accelerator", "fit", "a100", "--devices", str(SHIPPED), "--points", points, "--name", "mine")
     told = shell(*fit)
     assert "launch 5 us, 50 % of its arithmetic and 75 % of its bandwidth" in told.out, told
-    device = load_devices(tmp_path / "devices.yaml").get("mine")
+    made = load_devices(tmp_path / "devices.yaml")
+    assert set(made.by_name) == {*load_devices(SHIPPED).by_name, "mine"}
+    device = made.get("mine")
     assert device.engine_parameters.calibration.points == 16
     assert device.engine_parameters.calibration.source == points
     assert "fitted to 16 products" in device.description

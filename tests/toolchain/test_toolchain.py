@@ -171,3 +171,17 @@ def test_an_environment_that_cannot_be_written(toolchain, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ToolchainError, match="XDG_CACHE_HOME"):
         install(toolchain, tmp_path / "file" / "root")
+
+
+@pytest.mark.parametrize(
+    "error", [subprocess.CalledProcessError(1, ["ensurepip"]), ValueError("a name with ':'"), OSError("read-only")]
+)
+def test_an_environment_that_cannot_be_made(toolchain, tmp_path, monkeypatch, error):
+    def create(*_, **__):
+        raise error
+
+    monkeypatch.setattr("venv.create", create)
+    with pytest.raises(ToolchainError, match=r"cannot make .*small-") as caught:
+        install(toolchain, tmp_path / "root")
+    assert "\n" not in str(caught.value)
+    assert state(toolchain, tmp_path / "root") == "missing"
