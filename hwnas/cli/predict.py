@@ -99,7 +99,7 @@ def _told(entry: Mapping[str, Any], origin: str) -> str:
     energy = "" if entry["energy_mj"] is None else f"{entry['energy_mj']:.4g} mJ  "
     where = entry["target"] + ("" if origin == "measured" else f", {origin}")
     latency = with_interval(entry["latency_ms"], entry["interval_ms"], " ms")
-    memory = f"{entry['peak_memory_mib']:.3g} MiB  "
+    memory = f"{entry['peak_memory_mib']:.3g} MiB in fp32  "
     lines = [f"{latency}{sure}  {energy}{memory}{entry['candidate']}  ({where})"]
     if "operators_ms" in entry:
         rows = sorted(entry["operators_ms"].items(), key=lambda item: -item[1])
