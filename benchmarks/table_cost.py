@@ -24,32 +24,50 @@ from hwnas.profiling import Sampling, journal_of, profile_space
 from hwnas.spaces import load_space
 from latency_luts import OperatorSpec
 from latency_luts.rows import DISPATCH
-from profiler import load_devices
+from profiler import load_devices, read_journal
 from profiler.journal import parse_lines
 
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """Seconds that visits to operators took, and that they would have taken at a fixed count."""
+    """Seconds that visits to operators took, and that they would have taken at a fixed count of good rounds.
+
+    ``measuring_s`` is all measuring: whole models, reference workloads and what a round takes beside.
+    """
 
     adaptive_s: float
     fixed_s: float
     most_rounds: int
     slowest: str
+    measuring_s: float
+
+    @property
+    def share(self) -> float:
+        """Of the operators' visits alone."""
+        return self.adaptive_s / self.fixed_s
+
+    @property
+    def whole_share(self) -> float:
+        """Of all measuring, had only the operators' visits been more."""
+        return self.measuring_s / (self.measuring_s - self.adaptive_s + self.fixed_s)
 
 
 def spent_on_operators(journal: Path) -> Spent:
-    """From what every visit took; whole models and reference workloads aside."""
+    """From what every visit took; a quarantined round costs, but is none of those that were needed."""
     records, _ = parse_lines(journal.read_bytes(), journal)
     operators = {item["name"] for item in records[0]["items"] if item["role"] == "operator"}
     seconds: Counter[str] = Counter()
-    rounds: Counter[str] = Counter()
+    visits: Counter[str] = Counter()
     for record in records:
         if record.get("kind") == "sample" and record["item"] in operators - {str(DISPATCH)}:
             seconds[record["item"]] += record["took_s"]
-            rounds[record["item"]] += 1
-    slowest, most = rounds.most_common(1)[0]
-    return Spent(sum(seconds.values()), sum(most * seconds[name] / rounds[name] for name in rounds), most, slowest)
+            visits[record["item"]] += 1
+    content = read_journal(journal)
+    good = {name: len(found.used_rounds) for (_, name), found in content.measurements.items() if name in visits}
+    slowest = max(good, key=lambda name: good[name])
+    most = good[slowest]
+    fixed_s = sum(most * seconds[name] / max(1, good[name]) for name in visits)
+    return Spent(sum(seconds.values()), fixed_s, most, slowest, content.elapsed_s)
 
 
 def main() -> None:
@@ -94,7 +112,9 @@ def main() -> None:
         "fixed_s": spent.fixed_s,
         "most_rounds": spent.most_rounds,
         "slowest": spent.slowest,
-        "share": spent.adaptive_s / spent.fixed_s,
+        "share": spent.share,
+        "measuring_s": spent.measuring_s,
+        "whole_share": spent.whole_share,
         "check": check.as_dict(),
     }
     if given.hat_models:
@@ -106,7 +126,11 @@ def main() -> None:
     print(f"  the whole table, exports and models included: {took_s:.0f} s" + ("" if fresh else " (continued a run)"))
     print(
         f"  visits to operators {spent.adaptive_s:.1f} s; with {spent.most_rounds} rounds each, as many as"
-        f" {OperatorSpec.parse(spent.slowest).kind} needed, {spent.fixed_s:.1f} s: {told['share']:.2f} of that"
+        f" {OperatorSpec.parse(spent.slowest).kind} needed, {spent.fixed_s:.1f} s: {spent.share:.2f} of that"
+    )
+    print(
+        f"  all measuring, whole models and reference workloads included: {spent.measuring_s:.1f} s,"
+        f" {spent.whole_share:.2f} of what it would be then"
     )
     print(
         f"  {check.models} fresh models: mean error {check.mape:.2%}, worst {check.worst:.1%},"

@@ -34,7 +34,12 @@ from hwnas.files import artifact_cache, write_json
 from hwnas.latency import operators_of
 from hwnas.profiling import Sampling, build_plan, quietly
 from hwnas.spaces import load_space
-from profiler import Device, Journal, Plan, load_devices, measure, open_session, read_journal
+from profiler import Device, Journal, Plan, load_devices, measure, open_session
+from profiler.devices import host_of
+from profiler.evidence import Evidence
+from profiler.journal import parse_header, parse_lines
+from profiler.lock import alone_on
+from profiler.target import Clock
 
 OURS = "hwnas"
 CONDITIONS = ("alone", "neighbour")
@@ -56,7 +61,7 @@ def plan_of(space_name: str, operators: int, seconds: float) -> Plan:
 
 
 def ours(plan: Plan, device: Device, journal: Path) -> Latencies:
-    """Rounds in fresh processes, corrected by references, for the plan's budget; both clocks from the same visits."""
+    """Rounds in fresh processes, corrected by references, for the plan's budget; both clocks from the same records."""
     opener = partial(open_session, device, artifact_cache())
     session = opener()
     target = session.target
@@ -64,11 +69,18 @@ def ours(plan: Plan, device: Device, journal: Path) -> Latencies:
     header = plan.header([target], workload={}, subject={"benchmark": "test_retest"})
     with Journal.open(journal, header) as opened:
         measure([opener], plan, opened)
-    content = read_journal(journal)
-    return {
-        clock: {item.name: content.measurements[str(target), item.name].latency_ms(clock) for item in plan.items}
-        for clock in CLOCKS
-    }
+    return {clock: on_clock(journal, clock) for clock in CLOCKS}
+
+
+def on_clock(journal: Path, clock: Clock) -> Mapping[str, float]:
+    """Latencies in ms by item, had the target been told on ``clock``: its references correct them on that clock too."""
+    (header, *records), _ = parse_lines(journal.read_bytes(), journal)
+    told = parse_header(header, journal)
+    names = {str(target): str(replace(target, clock=clock)) for target in told.targets}
+    there = replace(told, targets=tuple(replace(target, clock=clock) for target in told.targets))
+    renamed = [{**record, "target": names[record["target"]]} if "target" in record else record for record in records]
+    content = Evidence.collected(there, renamed, journal).content()
+    return {item: found.latency_ms(clock) for (_, item), found in content.measurements.items()}
 
 
 def theirs(protocol: Protocol, plan: Plan, device: Device) -> Latencies:
@@ -90,7 +102,8 @@ def take(plan: Plan, device: Device, out: Path, condition: str, number: int) -> 
         return dict(json.loads(kept.read_text(encoding="utf-8")))
     cores = os.cpu_count() or 1
     latencies, seconds = {}, {}
-    with neighbour(cores - 1, number) if condition == "neighbour" else nullcontext():
+    beside = neighbour(cores - 1, number) if condition == "neighbour" else nullcontext()
+    with alone_on(host_of(device), waiting=print), beside:
         for name in (OURS, *OTHERS):
             began = time.monotonic()
             journal = out / f"{condition}-{number}.journal.jsonl"
