@@ -2,29 +2,28 @@
 
     python -m benchmarks.simulation_speed [--space hat_wmt14_ende] [--device tpu-v1] [--scalesim FOLDER] [--json]
 
-The table is made twice: the first time exports the graphs, the second is timed (with fresh estimates). The products are
-simulated by SCALE-Sim 3.0.0 in an environment of its own in FOLDER (made there if missing, else a temporary one)
-and by our closed form, in the same run; both must agree on the cycles.
+The table is made twice: the first time exports the graphs, the second is timed: a process of its own, from its start,
+that finds the exports but no estimate. The products are simulated by SCALE-Sim 3.0.0 in an environment of its own in
+FOLDER (made there if missing, else a temporary one) and by our closed form, in the same run: cycles, accesses, traffic
+and energy. Both must agree on the cycles.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 from benchmarks.scalesim import environment, simulate
-from hwnas.estimating import estimate_space
-from hwnas.families import get_family
 from hwnas.files import artifact_cache
-from hwnas.profiling import Sampling
-from hwnas.spaces import load_space
-from profiler import load_devices
-from profiler.simulators.device import SimulatedDevice
-from profiler.simulators.systolic_array import Array, Dataflow, run
+from latency_luts import LatencyLut
+from profiler.simulators.graph import MatrixProduct
+from profiler.simulators.systolic import Parameters, product_cost
+from profiler.simulators.systolic_array import Dataflow
 
 PRODUCTS: tuple[tuple[Dataflow, int, int, int, int, int], ...] = (
     ("os", 16, 16, 128, 64, 128),
@@ -40,18 +39,29 @@ REPEATS = 100
 
 def table_seconds(space_name: str, device_name: str) -> tuple[float, int]:
     """Seconds of a whole table with the exports cached, and its operators."""
-    space = load_space(space_name)
-    family, device = get_family(space.family), load_devices().get(device_name)
-    if not isinstance(device, SimulatedDevice):
-        raise SystemExit(f"{device_name} is not simulated")
     with tempfile.TemporaryDirectory() as folder:
-        out, seconds, operators = Path(folder) / "table.jsonl", 0.0, 0
-        for _ in range(2):
-            shutil.rmtree(artifact_cache() / "estimates", ignore_errors=True)
-            began = time.perf_counter()
-            table = estimate_space(space, family, space.workload, device, out, Sampling(check=2))
-            seconds, operators = time.perf_counter() - began, len(table.rows)
-    return seconds, operators
+        out, scratch = Path(folder) / "table.jsonl", Path(folder) / "cache"
+        make_table(space_name, device_name, out, artifact_cache())
+        exports_alone(artifact_cache(), scratch)
+        began = time.perf_counter()
+        make_table(space_name, device_name, out, scratch)
+        return time.perf_counter() - began, len(LatencyLut.load(out).rows)
+
+
+def make_table(space_name: str, device_name: str, out: Path, cache: Path) -> None:
+    """In a process of its own; what it says goes to stderr."""
+    asked = ("profile", "--space", space_name, "--device", device_name, "--check", "2", "--out", out, "--cache", cache)
+    command = [sys.executable, "-m", "hwnas", *map(str, asked)]
+    if subprocess.run(command, check=False, stdout=sys.stderr).returncode:
+        raise SystemExit(f"cannot estimate {space_name} on {device_name}")
+
+
+def exports_alone(cache: Path, scratch: Path) -> None:
+    """``scratch`` becomes ``cache`` without its estimates; the cache itself is left as it is."""
+    scratch.mkdir()
+    for entry in cache.iterdir():
+        if entry.name != "estimates":
+            (scratch / entry.name).symlink_to(entry)
 
 
 def product_seconds(scalesim: Path, runs: Path) -> list[dict[str, float]]:
@@ -60,11 +70,12 @@ def product_seconds(scalesim: Path, runs: Path) -> list[dict[str, float]]:
     theirs = simulate(environment(scalesim), [dict(zip(names, product, strict=True)) for product in PRODUCTS], runs)
     found = []
     for (dataflow, rows, cols, m, k, n), simulated in zip(PRODUCTS, theirs, strict=True):
-        times = []
+        given = Parameters(rows=rows, cols=cols, dataflow=dataflow, clock_hz=1e9)
+        product, times = MatrixProduct(1, m, k, n, weights=True), list[float]()
         for _ in range(REPEATS):  # the least of several: what else runs on the machine only ever adds
             began = time.perf_counter()
             for _ in range(REPEATS):
-                ours = run(Array(dataflow, rows, cols), m, k, n)
+                ours = product_cost(given, product)
             times.append((time.perf_counter() - began) / REPEATS)
         seconds = min(times)
         found.append(
