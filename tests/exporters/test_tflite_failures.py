@@ -1,5 +1,6 @@
 """What goes wrong on the way to TFLite, with a converter that only pretends."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ from contracts.exporter import Broken, feed, step  # noqa: E402
 
 from exporters import Artifact, ExportError, GraphInputs  # noqa: E402
 from exporters.tflite import ConversionError, TfliteExporter  # noqa: E402
+from profiler import exporting  # noqa: E402
 from profiler.errors import ToolchainError  # noqa: E402
 from profiler.exporting import open_exporter  # noqa: E402
+from profiler.toolchain import get_toolchain  # noqa: E402
 
 
 class Pretends:
@@ -109,3 +112,14 @@ def test_without_the_toolchain_the_command_that_installs_it_is_said(
     ):
         exporter.export(*feed(), tmp_path / "x.tflite")
     assert [path.name for path in tmp_path.iterdir()] == []
+
+
+def test_another_converter_script_is_another_producer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that what an older one exported is not taken for its."""
+    toolchain = get_toolchain("litert-torch")
+    changed = tmp_path / "tool.py"
+    changed.write_bytes(toolchain.tool.read_bytes() + b"# other\n")
+    before = exporting.ToolchainConverter().producer
+    assert before.startswith(f"litert-torch-{toolchain.versions['litert-torch']}/")
+    monkeypatch.setattr(exporting, "get_toolchain", lambda _: replace(toolchain, tool=changed))
+    assert exporting.ToolchainConverter().producer != before
