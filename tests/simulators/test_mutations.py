@@ -9,13 +9,14 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from simulators import eyeriss_checks, roofline_checks, shiftadd_checks, systolic_checks
+from simulators import ethos_u_checks, eyeriss_checks, roofline_checks, shiftadd_checks, systolic_checks
 
 CHECKS: dict[str, Callable[[ModuleType], None]] = {
     **systolic_checks.CHECKS,
     **shiftadd_checks.CHECKS,
     **roofline_checks.CHECKS,
     **eyeriss_checks.CHECKS,
+    **ethos_u_checks.CHECKS,
 }
 """Module -> the check that knows its figures, from a source that is not the module."""
 
