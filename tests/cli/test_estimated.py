@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 
 import pytest
 from cli.conftest import small_dictionary
@@ -171,6 +172,7 @@ def test_co_search(simulated, tmp_path):
     assert all((pair["source"], set(pair["provenance"])) == ("estimated", PROVENANCE) for pair in found["front"])
     ran = simulated(*CO_SEARCH, "--out", out)
     assert "on the front of loss, latency, energy" in ran.out
+    assert re.search(r" accelerators \(\d+ more were impossible\); limit: ", ran.out)
     assert f"are {ORIGIN}, nothing is measured" in ran.out
     assert refuses_to_be_measured(ran.out + ran.err)
     for pair in (found["front"][0], found["front"][-1]):  # the pair's files give its figures again

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from hwnas.design_space import PREFIX, load_designs
+from hwnas.design_space import PREFIX, DesignSpace, load_designs
 from hwnas.errors import AcceleratorError
 from profiler import load_devices
 from profiler.devices import SHIPPED
 from profiler.errors import DeviceError, SimulationError
+from profiler.simulators.registry import open_estimator
 
 DEVICES = load_devices(SHIPPED)
 GOOD = "device: edge-16x16\nparameters: {rows: [8, 16], dataflow: [ws, os], filter_kib: {from: 1, to: 8, times: 2}}\n"
@@ -38,6 +39,14 @@ def test_a_design_has_the_chosen_parameters_and_else_those_of_its_device(tmp_pat
 def test_the_devices_own_parameters_are_the_device_itself(tmp_path):
     space = designs(tmp_path, "device: edge-16x16\nparameters: {rows: [16]}\n")
     assert space.design((0,)).device.configuration == DEVICES.get("edge-16x16").configuration
+
+
+def test_a_design_of_a_calibrated_device_is_not_calibrated_itself(tmp_path):
+    gpu, measured = DEVICES.get("t4"), {"points": 10, "held_out_error": 0.1, "source": "here"}
+    fitted = gpu.model_copy(update={"parameters": {**gpu.parameters, "calibration": measured}})
+    space = DesignSpace(fitted, {"multiprocessors": (40, 80)})
+    fidelities = [open_estimator(space.design((at,)).device).provenance.fidelity for at in (0, 1)]
+    assert fidelities == ["calibrated", "uncalibrated"]
 
 
 def test_ranges_hold_both_ends(tmp_path):
