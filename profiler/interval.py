@@ -45,8 +45,9 @@ def intervals_ms(rounds_ms: Floats, confidence: float = 0.95, level_spread: floa
     """Intervals of the median of each row; ``rounds_ms`` is (items, rounds), the result (items, 2).
 
     ``level_spread`` is the standard deviation, as a share, of an error that all rounds have in
-    common (:meth:`profiler.drift.DriftReport.level_spread`); it is added in quadrature. Holds after
-    stopping at the :func:`looks` too. Deterministic. Raises ValueError without rounds.
+    common (:meth:`profiler.drift.DriftReport.level_spread`); it is added in quadrature. After
+    stopping at the :func:`looks` 95 % holds too, but for uniform rounds of 3 % spread: 93 % (tests/truth).
+    Deterministic. Raises ValueError without rounds.
     """
     rounds = rounds_ms.shape[1]
     if rounds == 0 or not 0 < confidence < 1:
