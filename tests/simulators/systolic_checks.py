@@ -58,13 +58,8 @@ def check_memory(module):
     def found(dataflow, m, k, n, ifmap, weights, ofmap, accumulates, cols=4):
         array = Array(dataflow, 4, cols)
         moved = module.traffic(array, run(array, m, k, n), module.Buffers(ifmap, weights, ofmap, accumulates))
-        return (
-            moved.ifmap_reads,
-            moved.filter_reads,
-            moved.ofmap_writes,
-            moved.partial_writes,
-            moved.partial_reads,
-        )
+        partial = moved.partial_writes, moved.partial_reads
+        return (moved.ifmap_reads, moved.filter_reads, moved.ofmap_writes, *partial)
 
     # (8,10) x (10,12) on 4 x 4: 80 and 120 operands, 96 results; os has 2 x 3 folds, strips of 40 words
     assert found("os", 8, 10, 12, 80, 120, 0, False) == (80, 120, 96, 0, 0)
@@ -275,10 +270,8 @@ def check_systolic(module):
     raw = module.product_cost(module.Parameters(**SMALL | {"accumulates": False}), PRODUCT, scalesim=True)
     assert (raw.ofmap_sram_reads, raw.dram_ofmap_reads, raw.dram_write_bytes) == (0, 0, 192 + 2 * 4 * 192)
     # else what was spilled comes back, and costs what it does where sums find no room
-    apart = module.product_cost(
-        module.Parameters(**SMALL | few | {"dram_bytes_per_s": None, "accumulates": False}), PRODUCT
-    )
-    assert apart == spilled
+    apart = module.Parameters(**SMALL | few | {"dram_bytes_per_s": None, "accumulates": False})
+    assert module.product_cost(apart, PRODUCT) == spilled
     for dataflow in ("os", "ws", "is"):
         for precision, word in {"fp32": 4, "fp16": 2, "int8": 1, "int4": 0.5}.items():
             other = module.product_cost(
