@@ -30,6 +30,7 @@ _REWEIGHTED, _OUTLYING = 3, 2.0
 _NOISE_FLOOR, _NOISE_GUESS = 1e-4, 0.01
 _NOISE_MULTIPLE = 5.0
 _QUARTER = 0.3186
+_CORRECTED = 1e-6
 _DIFFUSE = 1.0
 _END = 2
 _PINNED = 1e-6
@@ -94,8 +95,10 @@ def reference_track(
     near = walk <= np.quantile(walk, _FASTEST) + BOUND
     fastest = walk <= np.quantile(walk[near], _FASTEST)
     level, spread = float(walk[fastest].max()), 0.0
-    if drift > 0:
-        level, spread = _level(observed[fastest], rounds[fastest], noise)
+    off = np.abs(walk - level)
+    if ((off > _CORRECTED) & (off <= BOUND)).any():  # it drifts, or it steps by as little as is corrected
+        observed_level, spread = _level(observed[fastest], rounds[fastest], noise)
+        level = observed_level if drift > 0 else level
     usual = state == np.argmax(np.bincount(state[np.abs(walk - level) <= BOUND]))
     return ReferenceTrack(time, rounds, walk - level, jumps, usual, math.exp(level), spread, drift)
 

@@ -60,6 +60,12 @@ def frequency_steps(rng: np.random.Generator) -> Slowdown:
     return during(when, np.full(len(when), 1.4), np.full(len(when), 1.3))
 
 
+def small_steps(rng: np.random.Generator) -> Slowdown:
+    """The clock frequency falls by little for several rounds: 10 to 20 % slower, the same in every episode."""
+    when, depths = episodes(rng, 2500, (800, 2000), 0.4), rng.uniform(1.1, 1.2, 2)
+    return during(when, np.full(len(when), depths[0]), np.full(len(when), depths[1]))
+
+
 def neighbour(rng: np.random.Generator) -> Slowdown:
     """A neighbour comes for 3 to 12 visits: it takes memory bandwidth above all."""
     when = episodes(rng, 800, (35, 150), 0.2)
@@ -91,6 +97,7 @@ SCRIPTS: dict[str, Callable[[np.random.Generator], Disturbed]] = {
     "heavy tail": lambda rng: Disturbed(Script(), Noise(jitter=0.01, tail_share=0.4, tail=0.2)),
     "slow drift": lambda rng: Disturbed(Script((slow_drift(rng),))),
     "frequency steps": lambda rng: Disturbed(Script((frequency_steps(rng),))),
+    "small steps": lambda rng: Disturbed(Script((small_steps(rng),))),
     "neighbour": lambda rng: Disturbed(Script((neighbour(rng),))),
     "1 us clock": lambda rng: Disturbed(Script(granularity_ns=1_000)),
     "10 ms clock": lambda rng: Disturbed(Script(granularity_ns=10_000_000)),

@@ -12,7 +12,7 @@ from profiler.interval import enough, half_width_ms, interval_ms, intervals_ms, 
 
 RUNS = 4000
 LEAST = 0.93
-"""What is covered where stopping costs most: uniform rounds of 3 %, most of which stop at a lucky look."""
+"""What is covered where stopping early costs most, of what is tried here: uniform rounds of 3 %."""
 
 Draw = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
 ROUNDS: dict[str, Draw] = {  # all of median 0

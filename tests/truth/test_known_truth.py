@@ -14,7 +14,7 @@ from truth.scripts import KINDS
 from truth.simulated import Figures, programs, simulate
 
 RUNS = 40
-DRIFTING = ("slow drift", "drift, steps and neighbour")
+DRIFTING = ("slow drift", "small steps", "drift, steps and neighbour")
 QUARANTINED = ("frequency steps", "neighbour", "clock jumps", "steal", "drift, steps and neighbour")
 
 
