@@ -357,8 +357,9 @@ def run_plan(
 
     def show(seen: MeasureProgress) -> None:
         again = " (again what was quarantined)" if seen.round >= seen.rounds else f" of {seen.rounds}"
-        where = f"round {seen.round + 1}{again}" if seen.phase == "measure" else "checking parity"
-        progress(seen.done, seen.total, where)
+        progress(
+            seen.done, seen.total, f"round {seen.round + 1}{again}" if seen.phase == "measure" else "checking parity"
+        )
 
     with Journal.open(journal, header) as opened_journal:
         measure([opener], plan, opened_journal, show)
