@@ -356,10 +356,8 @@ def run_plan(
     header = plan.header([target], workload=dict(workload), subject=dict(subject))
 
     def show(seen: MeasureProgress) -> None:
-        again = " (again what was quarantined)" if seen.round >= seen.rounds else f" of {seen.rounds}"
-        progress(
-            seen.done, seen.total, f"round {seen.round + 1}{again}" if seen.phase == "measure" else "checking parity"
-        )
+        number = f"round {seen.round + 1}" + (f" of {seen.rounds}" if seen.round < seen.rounds else " (repeated)")
+        progress(seen.done, seen.total, number if seen.phase == "measure" else "checking parity")
 
     with Journal.open(journal, header) as opened_journal:
         measure([opener], plan, opened_journal, show)
