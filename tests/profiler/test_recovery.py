@@ -212,5 +212,8 @@ def test_a_real_worker_that_dies_or_hangs_in_a_round(tmp_path: Path, monkeypatch
         target = first.target
     workers.clear()
     take(tmp_path / "j", plan, opener, target)
-    assert read_journal(tmp_path / "j").complete
-    assert len(workers) == 1 + 2 + 1
+    content = read_journal(tmp_path / "j")
+    assert content.complete
+    rounds = len(content.drift[str(target)].rounds)
+    assert 2 <= rounds <= 4, "two, and again what a busy machine had quarantined"
+    assert len(workers) == 1 + rounds + 1
