@@ -91,6 +91,11 @@ def lacking(content: JournalContent, target: Target) -> str | None:
     return f"{', '.join(parts)}{''.join(f' ({why})' for why in reasons[:1])}; profile again{larger}"
 
 
+LEAST_SESSION_SD = 0.015
+"""What a device's common level differs by from one session to the next, at the least: 0.4, 1.6 and 2.5 %
+were seen within an hour (benchmarks.test_retest, benchmarks.intervals), whatever the rounds of one told."""
+
+
 def session_sd(content: JournalContent, target: Target) -> float:
     """By how much the rounds' common level differed, after drift was corrected: a share, robust.
 

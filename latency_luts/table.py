@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 from latency_luts import lines
 from latency_luts.calibration import Calibration
-from latency_luts.derive import lacking, most_rounds, operator_rows, session_sd, whole_models
+from latency_luts.derive import LEAST_SESSION_SD, lacking, most_rounds, operator_rows, session_sd, whole_models
 from latency_luts.errors import LutError, LutMismatchError, MissingOperatorError
 from latency_luts.operator import OperatorSpec
 from latency_luts.rows import DISPATCH, OperatorRow, Role, WholeModel
@@ -204,7 +204,8 @@ class LatencyLut:
             [model for model in self.models_of(role) if not self.missing(model.operators)]
             for role in ("calibration", "check")
         )
-        found = Uncertainty.of(calibration, self.rows, calibrated_on, held_out, self.session_sd)
+        session_sd = max(self.session_sd, LEAST_SESSION_SD)
+        found = Uncertainty.of(calibration, self.rows, calibrated_on, held_out, session_sd)
         if found is None:
             raise LutError(
                 f"the table of {self.target} has too few whole models to say how far its predictions are off;"

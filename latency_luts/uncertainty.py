@@ -8,8 +8,8 @@ the held-out check models where there are any, less what the noise of the rows e
 ``leverage`` is the uncertainty of the calibration's coefficients for this candidate (least squares
 on the coefficients that are not zero), ``rows`` the sampling error of the operators it pays,
 carried through the calibration (delta method, rows independent), ``session`` how far the device's
-common level wandered between the rounds of the profile, which a later measurement may be off by
-as a whole. ``t`` is Student's quantile: few models, wide intervals.
+common level wandered between the rounds of the profile, or differs between sessions at the least: a
+later measurement may be off by it as a whole. ``t`` is Student's quantile: few models, wide intervals.
 
 All of it is relative, on the logarithm, so that an interval never reaches below zero. Over 20
 random splits of 60 whole models of 0.15 to 0.5 ms the 95 % intervals of 10 calibration and 10

@@ -21,6 +21,7 @@ from latency_luts import (
     Subject,
     WholeModel,
 )
+from latency_luts.derive import LEAST_SESSION_SD
 from profiler.target import Target
 
 KINDS = ("attention", "ffn", "head")
@@ -31,7 +32,9 @@ DISPATCH_MS = 0.003
 class Device:
     """True latencies of operators and models; ``form`` is what no sum explains, ``noise`` a row's error."""
 
-    def __init__(self, seed: int, *, form: float = 0.02, noise: float = 0.01, session: float = 0.0) -> None:
+    def __init__(
+        self, seed: int, *, form: float = 0.02, noise: float = 0.01, session: float = LEAST_SESSION_SD
+    ) -> None:
         self.rng = np.random.default_rng(seed)
         self.form, self.noise, self.session = form, noise, session
         self.true_ms = {op: DISPATCH_MS + 0.002 * float(self.rng.uniform(0.5, 4)) for op in OPERATORS}
@@ -97,7 +100,7 @@ def coverage(calibration: int, check: int, changes: dict[str, float]) -> tuple[f
             low, high = uncertainty.interval_ms(counts, 0.95)[0]
             inside += int(low <= measured_ms <= high)
             below += int(measured_ms <= uncertainty.upper_ms(counts, 0.95)[0])
-    independent = TABLES if changes.get("session") else TABLES * FRESH  # a session's are off together
+    independent = TABLES  # the models of a session are off together
     return inside / (TABLES * FRESH), below / (TABLES * FRESH), (0.95 * 0.05 / independent) ** 0.5
 
 
@@ -211,4 +214,4 @@ def test_the_shipped_tables_predict_their_own_held_out_models(name: str) -> None
     inside = sum(low <= model.latency_ms <= high for (low, high), model in zip(intervals, fresh, strict=True))
     assert inside / len(fresh) >= 0.95 - 3 * (0.95 * 0.05 / len(fresh)) ** 0.5
     widths = [(high - low) / 2 / model.latency_ms for (low, high), model in zip(intervals, fresh, strict=True)]
-    assert np.mean(widths) <= (0.06 if name == "g2p" else 0.1)
+    assert np.mean(widths) <= (0.065 if name == "g2p" else 0.1)
