@@ -1,12 +1,12 @@
 """What a table costs: rounds that stop when they are tight, beside a fixed number, beside HAT's way.
 
     python -m benchmarks.table_cost [--space g2p] [--rounds 200] [--half-width 0.02] [--models 20] [--hat-models 20]
-                                    [--out runs/table_cost] [--json]
+                                    [--neighbour] [--out runs/table_cost] [--json]
 
 Profiles the space with whole models to calibrate and to check on, and tells the time it took, how
 many operators converged, and what it would have taken had every operator been given as many rounds as
-the one that needed most (each at what its own visits took, from the same journal). ``--hat-models 0``
-leaves HAT's protocol out.
+the one that needed most (each at what its own visits took, from the same journal). With ``--neighbour`` a process comes and goes on
+the second core meanwhile, as in ``benchmarks.test_retest``. ``--hat-models 0`` leaves HAT's protocol out.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import argparse
 import json
 import time
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.hat_protocol import extrapolate
+from benchmarks.neighbour import neighbour
 from hwnas.families import get_family
 from hwnas.profiling import Sampling, journal_of, profile_space
 from hwnas.spaces import load_space
@@ -81,6 +83,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=5)
     parser.add_argument("--memory-limit-mib", type=int, default=8192)
     parser.add_argument("--hat-models", type=int, default=20)
+    parser.add_argument("--neighbour", action="store_true")
     parser.add_argument("--device", default="x86")
     parser.add_argument("--out", type=Path, default=Path("runs/table_cost"))
     parser.add_argument("--json", action="store_true")
@@ -98,7 +101,8 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     out = given.out / f"{space.name}.lut.jsonl"
     fresh, began = not journal_of(out).exists(), time.monotonic()
-    lut = profile_space(space, family, space.workload, device, out, sampling)
+    with neighbour(core=1) if given.neighbour else nullcontext():
+        lut = profile_space(space, family, space.workload, device, out, sampling)
     took_s = time.monotonic() - began
     assert lut.calibration is not None
     check = lut.calibration.evaluate(lut.models_of("check"))
