@@ -5,8 +5,9 @@
 
 Profiles the space with whole models to calibrate and to check on, and tells the time it took, how
 many operators converged, and what it would have taken had every operator been given as many rounds as
-the one that needed most (each at what its own visits took, from the same journal). With ``--neighbour`` a process comes and goes on
-the second core meanwhile, as in ``benchmarks.test_retest``. ``--hat-models 0`` leaves HAT's protocol out.
+the one that needed most (each at what its own visits took, from the same journal). With ``--neighbour`` a
+process comes and goes on the second core meanwhile, as in ``benchmarks.test_retest``. ``--hat-models 0``
+leaves HAT's protocol out.
 """
 
 from __future__ import annotations
