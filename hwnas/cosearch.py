@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from hwnas.limits import CandidateLimits
 from hwnas.profiling import Progress, quietly
 from hwnas.search.journal import SearchJournal
 from hwnas.search.nsga2 import Nsga2, Nsga2Settings, pareto_front
-from hwnas.search.protocol import Evaluation
+from hwnas.search.protocol import Evaluator
 from hwnas.search.run import search_header
 from hwnas.space import Candidate, Genes, SearchSpace
 from profiler.simulators.estimate import Provenance
@@ -166,7 +166,7 @@ class CoSearchRequest:
 
 def co_search(
     space: SearchSpace,
-    evaluate: Callable[[Candidate], float],
+    evaluate: Evaluator,
     limits: PairLimits,
     request: CoSearchRequest,
     out: Path,
@@ -199,15 +199,14 @@ def co_search(
         networks: set[Candidate] = set()
         while asked:
             figures = costs(joint.encode_many(asked))
-            for pair, (latency_ms, energy_mj) in zip(asked, figures, strict=True):
-                network, table = _network(space, pair), _table(costs, pair)
-                if network not in journal.losses:
-                    journal.add(Evaluation(network, float(evaluate(network))))
+            scored = journal.evaluated([_network(space, pair) for pair in asked], evaluate)
+            for pair, (latency_ms, energy_mj), evaluation in zip(asked, figures, scored, strict=True):
+                network, table = evaluation.candidate, _table(costs, pair)
                 networks.add(network)
                 pairs[pair] = Pair(
                     network,
                     table.design,
-                    loss=journal.losses[network],
+                    loss=evaluation.loss,
                     latency_ms=float(latency_ms),
                     energy_mj=None if np.isnan(energy_mj) else float(energy_mj),
                     peak_memory_mib=limits.network.peak_memory_of(network),

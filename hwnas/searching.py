@@ -20,6 +20,7 @@ from hwnas.limits import CandidateLimits
 from hwnas.predictors.latency import PredictorLatency
 from hwnas.profiling import Progress, quietly
 from hwnas.search.evolution import Evolution, EvolutionSettings
+from hwnas.search.protocol import Evaluator, one_by_one
 from hwnas.search.random_search import RandomSearch
 from hwnas.search.run import SearchResult, run_search, search_header
 from hwnas.space import Candidate, SearchSpace
@@ -127,7 +128,7 @@ class InheritedLoss:
 def search_space(
     space: SearchSpace,
     family: Family,
-    evaluate: Callable[[Candidate], float],
+    evaluate: Evaluator,
     limits: CandidateLimits,
     *,
     method: Method,
@@ -212,7 +213,7 @@ def search_and_measure(
     result = search_space(
         space,
         family,
-        InheritedLoss(supernet, family, pairs),
+        one_by_one(InheritedLoss(supernet, family, pairs)),
         searched,
         method=request.method,
         settings=request.settings,

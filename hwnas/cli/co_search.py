@@ -65,6 +65,7 @@ def run_co_search(
     from hwnas.design_costs import DesignCosts, export_operators
     from hwnas.design_space import load_designs
     from hwnas.limits import CandidateLimits
+    from hwnas.search.protocol import one_by_one
     from hwnas.searching import InheritedLoss, fixed_subset
     from hwnas.training import load_supernet, weights_digest
     from profiler import load_devices
@@ -83,7 +84,7 @@ def run_co_search(
         costs = DesignCosts(space, family, workload, designs, artifacts, cache)
         outcome = co_search(
             space,
-            InheritedLoss(weights, family, pairs),
+            one_by_one(InheritedLoss(weights, family, pairs)),
             PairLimits(network, costs, limits["latency_ms"], limits["energy_mj"]),
             CoSearchRequest(f"{weights_digest(weights)}/{task.fingerprint}/{len(pairs)} pairs", settings, seed),
             out,

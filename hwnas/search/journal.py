@@ -6,14 +6,14 @@ import fcntl
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from hwnas.errors import SearchError, SpaceError
-from hwnas.search.protocol import Evaluation
+from hwnas.search.protocol import Evaluation, Evaluator
 from hwnas.space import Candidate, SearchSpace
 
 SCHEMA = 1
@@ -80,6 +80,23 @@ class SearchJournal:
             )
         self._append({"candidate": evaluation.candidate.as_dict(), "loss": evaluation.loss})
         self.losses[evaluation.candidate] = evaluation.loss
+
+    def evaluated(self, candidates: Sequence[Candidate], evaluate: Evaluator) -> Iterator[Evaluation]:
+        """Every candidate with its loss, in order: the journal's own, or ``evaluate``'s, journaled before it is told.
+
+        Raises :class:`SearchError` if ``evaluate`` tells another number of losses than it was asked for.
+        """
+        unknown = [candidate for candidate in dict.fromkeys(candidates) if candidate not in self.losses]
+        found = evaluate(unknown) if unknown else iter(())
+        for candidate in candidates:
+            if candidate not in self.losses:
+                loss = next(found, None)
+                if loss is None:
+                    raise SearchError(f"the evaluator told fewer losses than the {len(unknown)} it was asked for")
+                self.add(Evaluation(candidate, float(loss)))
+            yield Evaluation(candidate, self.losses[candidate])
+        if next(found, None) is not None:
+            raise SearchError(f"the evaluator told more losses than the {len(unknown)} it was asked for")
 
     def _append(self, record: Json) -> None:
         line = (json.dumps(record) + "\n").encode()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -30,6 +30,23 @@ class Searcher(Protocol):
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         """The evaluations of what the last ``ask`` returned, in the same order."""
         ...
+
+
+class Evaluator(Protocol):
+    """Scores candidates, at once or one after another."""
+
+    def __call__(self, candidates: Sequence[Candidate]) -> Iterator[float]:
+        """Their losses in this order, each as soon as it and all before it are known: so it is journaled at once."""
+        ...
+
+
+def one_by_one(loss_of: Callable[[Candidate], float]) -> Evaluator:
+    """The evaluator that asks ``loss_of`` for each candidate in turn."""
+
+    def evaluate(candidates: Sequence[Candidate]) -> Iterator[float]:
+        return map(loss_of, candidates)
+
+    return evaluate
 
 
 class LatencyModel(Protocol):

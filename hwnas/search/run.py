@@ -10,8 +10,8 @@ from pathlib import Path
 from hwnas.errors import SearchError
 from hwnas.search.evolution import Ranked
 from hwnas.search.journal import SearchJournal
-from hwnas.search.protocol import Evaluation, Searcher
-from hwnas.space import Candidate, SearchSpace
+from hwnas.search.protocol import Evaluation, Evaluator, Searcher
+from hwnas.space import SearchSpace
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +79,14 @@ def search_header(
 
 def run_search(
     searcher: Searcher,
-    evaluate: Callable[[Candidate], float],
+    evaluate: Evaluator,
     space: SearchSpace,
     journal_path: Path,
     *,
     header: Mapping[str, object],
     progress: Callable[[Progress], None] | None = None,
 ) -> SearchResult:
-    """Run ``searcher`` to its end; every evaluation is in the journal before the next one starts.
+    """Run ``searcher`` to its end; every evaluation is in the journal as soon as ``evaluate`` tells it.
 
     Called again after an interruption, at any point, it takes what the journal has and evaluates
     only the rest; the result is that of an undisturbed run. Raises :class:`SearchError` if the
@@ -96,18 +96,14 @@ def run_search(
     done: list[Evaluation] = []
     best: Ranked | None = None
     with SearchJournal(journal_path, space, header) as journal:
-        replayable = dict(journal.losses)
+        replayable = set(journal.losses)
         replayed = 0
         while candidates := searcher.ask():
             batch = []
-            for candidate in candidates:
-                if candidate in journal.losses:
-                    evaluation = Evaluation(candidate, journal.losses[candidate])
-                    replayed += replayable.pop(candidate, None) is not None
-                else:
-                    evaluation = Evaluation(candidate, float(evaluate(candidate)))
-                    journal.add(evaluation)
+            for evaluation in journal.evaluated(candidates, evaluate):
                 batch.append(evaluation)
+                replayed += evaluation.candidate in replayable
+                replayable.discard(evaluation.candidate)
                 ranked = Ranked.of(space, evaluation)
                 best = ranked if best is None else min(best, ranked)
                 if progress is not None:

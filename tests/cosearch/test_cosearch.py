@@ -20,6 +20,7 @@ from hwnas.latency import TableLatency
 from hwnas.limits import CandidateLimits
 from hwnas.profiling import Sampling
 from hwnas.search.nsga2 import Nsga2Settings
+from hwnas.search.protocol import one_by_one
 from hwnas.space import Candidate, SearchSpace
 from profiler import load_devices
 from profiler.simulators.device import SimulatedDevice
@@ -133,7 +134,7 @@ def test_a_pair_costs_what_the_table_of_its_device_says(costs: DesignCosts, cach
 
 def test_with_a_budget_for_everything_the_front_is_the_true_one(costs: DesignCosts, tmp_path: Path) -> None:
     loss = Loss()
-    outcome = co_search(NARROW, loss, limits_of(costs), request(EVERY), tmp_path)
+    outcome = co_search(NARROW, one_by_one(loss), limits_of(costs), request(EVERY), tmp_path)
     names = ("loss", "latency_ms", "energy_mj")
     assert outcome.objectives == names
     assert {pair.objectives(names) for pair in outcome.front} == brute_force(costs, names)
@@ -148,42 +149,44 @@ def test_with_a_budget_for_everything_the_front_is_the_true_one(costs: DesignCos
 def test_other_objectives(cache: Path, tmp_path: Path) -> None:
     names = ("loss", "latency_ms", "area_mm2")
     costs = make_costs(cache, designs=replace(DESIGNS, objectives=names))
-    outcome = co_search(NARROW, loss_of, limits_of(costs), request(EVERY), tmp_path)
+    outcome = co_search(NARROW, one_by_one(loss_of), limits_of(costs), request(EVERY), tmp_path)
     assert {pair.objectives(names) for pair in outcome.front} == brute_force(costs, names)
 
 
 def test_limits_are_kept_and_those_that_nothing_meets_refused(costs: DesignCosts, tmp_path: Path) -> None:
-    free = co_search(NARROW, loss_of, limits_of(costs), request(EVERY), tmp_path / "free").front
+    free = co_search(NARROW, one_by_one(loss_of), limits_of(costs), request(EVERY), tmp_path / "free").front
     latency_ms, energy_mj = (sorted(getattr(p, n) for p in free)[len(free) // 2] for n in ("latency_ms", "energy_mj"))
     limits = limits_of(costs, latency_ms=latency_ms, energy_mj=energy_mj)
-    held = co_search(NARROW, loss_of, limits, request(EVERY), tmp_path / "held")
+    held = co_search(NARROW, one_by_one(loss_of), limits, request(EVERY), tmp_path / "held")
     assert f"latency <= {latency_ms:g} ms, energy <= {energy_mj:g} mJ" in held.limits
     names = ("loss", "latency_ms", "energy_mj")
     expected = brute_force(costs, names, latency_ms=latency_ms, energy_mj=energy_mj)
     assert {pair.objectives(names) for pair in held.front} == expected
     with pytest.raises(InfeasibleError, match="latency <= 1e-06 ms"):
-        co_search(NARROW, loss_of, limits_of(costs, latency_ms=1e-6), request(), tmp_path / "never")
+        co_search(NARROW, one_by_one(loss_of), limits_of(costs, latency_ms=1e-6), request(), tmp_path / "never")
     with pytest.raises(InfeasibleError, match="limit energy_mj is 0"):
         limits_of(costs, energy_mj=0)
     memory = sorted(pair.peak_memory_mib for pair in free)
     lean = limits_of(costs, peak_memory_mib=memory[0])
-    outcome = co_search(NARROW, loss_of, lean, request(EVERY), tmp_path / "lean")
+    outcome = co_search(NARROW, one_by_one(loss_of), lean, request(EVERY), tmp_path / "lean")
     assert {pair.peak_memory_mib for pair in outcome.front} == {memory[0]}
     with pytest.raises(InfeasibleError, match="peak memory is out of reach"):
-        co_search(NARROW, loss_of, limits_of(costs, peak_memory_mib=1e-6), request(), tmp_path / "never")
+        co_search(NARROW, one_by_one(loss_of), limits_of(costs, peak_memory_mib=1e-6), request(), tmp_path / "never")
     assert not (tmp_path / "never").exists()
 
 
 def test_interrupted_anywhere_it_repeats_nothing_and_ends_the_same(cache: Path, tmp_path: Path) -> None:
     undisturbed = Loss()
     settings = request(FEW, seed=3)
-    co_search(SPACE, undisturbed, limits_of(make_costs(cache, SPACE), SPACE), settings, tmp_path / "whole")
+    co_search(SPACE, one_by_one(undisturbed), limits_of(make_costs(cache, SPACE), SPACE), settings, tmp_path / "whole")
     assert len(undisturbed.asked) > 20
     asked: list[Candidate] = []
     for until in (0, 1, 7, 5, None):
         loss = Loss(until)
         try:
-            co_search(SPACE, loss, limits_of(make_costs(cache, SPACE), SPACE), settings, tmp_path / "broken")
+            co_search(
+                SPACE, one_by_one(loss), limits_of(make_costs(cache, SPACE), SPACE), settings, tmp_path / "broken"
+            )
         except KeyboardInterrupt:
             assert until is not None
         asked += loss.asked
@@ -192,13 +195,13 @@ def test_interrupted_anywhere_it_repeats_nothing_and_ends_the_same(cache: Path, 
         assert (tmp_path / "broken" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     other = CoSearchRequest("other weights", FEW, 3)
     with pytest.raises(SearchError, match=r"is of another search .evaluator is 'test' there"):
-        co_search(SPACE, Loss(), limits_of(make_costs(cache, SPACE), SPACE), other, tmp_path / "whole")
+        co_search(SPACE, one_by_one(Loss()), limits_of(make_costs(cache, SPACE), SPACE), other, tmp_path / "whole")
 
 
 def test_what_is_written_can_be_used(costs: DesignCosts, tmp_path: Path) -> None:
     shown: list[tuple[int, int, str]] = []
     outcome = co_search(
-        NARROW, loss_of, limits_of(costs), request(), tmp_path, progress=lambda *told: shown.append(told)
+        NARROW, one_by_one(loss_of), limits_of(costs), request(), tmp_path, progress=lambda *told: shown.append(told)
     )
     assert [done for done, _, _ in shown] == list(range(1, outcome.evaluated + 1))
     document = json.loads((tmp_path / FRONT).read_text())
@@ -233,18 +236,28 @@ def test_a_device_without_energy(cache: Path, tmp_path: Path) -> None:
     dark = ARRAY.model_copy(update={"name": "dark", "parameters": {**ARRAY.parameters, "energy": None}})
     with pytest.raises(AcceleratorError, match=r"'dark' \(systolic\) does not tell every operator's energy"):
         co_search(
-            NARROW, loss_of, limits_of(make_costs(cache, designs=replace(DESIGNS, device=dark))), request(), tmp_path
+            NARROW,
+            one_by_one(loss_of),
+            limits_of(make_costs(cache, designs=replace(DESIGNS, device=dark))),
+            request(),
+            tmp_path,
         )
     two = replace(DESIGNS, device=dark, objectives=("loss", "latency_ms"))
-    outcome = co_search(NARROW, loss_of, limits_of(make_costs(cache, designs=two)), request(), tmp_path / "two")
+    outcome = co_search(
+        NARROW, one_by_one(loss_of), limits_of(make_costs(cache, designs=two)), request(), tmp_path / "two"
+    )
     assert all(pair.energy_mj is None for pair in outcome.front)
     with pytest.raises(InfeasibleError, match="'dark' does not tell them all"):
         co_search(
-            NARROW, loss_of, limits_of(make_costs(cache, designs=two), energy_mj=1.0), request(), tmp_path / "never"
+            NARROW,
+            one_by_one(loss_of),
+            limits_of(make_costs(cache, designs=two), energy_mj=1.0),
+            request(),
+            tmp_path / "never",
         )
 
 
 def test_a_design_space_in_which_nothing_can_be(cache: Path, tmp_path: Path) -> None:
     none = DesignSpace(ARRAY, {"rows": (0, -1)})
     with pytest.raises(InfeasibleError, match=r"no accelerator of the design space can be: systolic: .*rows must be"):
-        co_search(NARROW, loss_of, limits_of(make_costs(cache, designs=none)), request(), tmp_path)
+        co_search(NARROW, one_by_one(loss_of), limits_of(make_costs(cache, designs=none)), request(), tmp_path)

@@ -14,6 +14,7 @@ from hwnas.latency import TableLatency
 from hwnas.limits import CandidateLimits
 from hwnas.metrics import per_wer
 from hwnas.search.evolution import EvolutionSettings
+from hwnas.search.protocol import one_by_one
 from hwnas.search.run import SearchResult
 from hwnas.searching import InheritedLoss, fixed_subset, search_space
 from hwnas.spaces import load_space
@@ -108,7 +109,7 @@ def test_evolution_beats_random_search_on_the_real_supertransformer(
     supernet = load_supernet(FOLDER / "supernet.pt", space, family, task)
     latency = TableLatency(space, family, LatencyLut.load(next(FOLDER.glob("*.lut.jsonl"))))
     limits = CandidateLimits(space, family, space.workload, latency, latency_ms=report["limit_ms"])
-    evaluate = InheritedLoss(supernet, family, fixed_subset(task.pairs["valid"], 300))
+    evaluate = one_by_one(InheritedLoss(supernet, family, fixed_subset(task.pairs["valid"], 300)))
     settings = EvolutionSettings(population=60, parents=12, mutants=20, crossovers=20, iterations=8)
     differences = []
     for seed in range(5):

@@ -4,7 +4,7 @@ import errno
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from hwnas.errors import SearchError
 from hwnas.search.evolution import Evolution, EvolutionSettings
 from hwnas.search.journal import read_candidates
+from hwnas.search.protocol import one_by_one
 from hwnas.search.random_search import RandomSearch
 from hwnas.search.run import Progress, SearchResult, run_search, search_header
 from hwnas.space import Candidate
@@ -53,7 +54,7 @@ def search(
     path: Path, evaluate: Callable[[Candidate], float], progress: Callable[[Progress], None] | None = None
 ) -> SearchResult:
     searcher = Evolution(SPACE, LIMIT, SETTINGS)
-    return run_search(searcher, evaluate, SPACE, path, header=header(), progress=progress)
+    return run_search(searcher, one_by_one(evaluate), SPACE, path, header=header(), progress=progress)
 
 
 @pytest.fixture
@@ -129,7 +130,7 @@ def test_another_searchs_journal_is_refused_and_left_alone(
     path = tmp_path / "j"
     path.write_bytes(undisturbed[1])
     with pytest.raises(SearchError, match=named):
-        run_search(Evolution(SPACE), loss_of, SPACE, path, header=header(**changes))
+        run_search(Evolution(SPACE), one_by_one(loss_of), SPACE, path, header=header(**changes))
     assert path.read_bytes() == undisturbed[1]
 
 
@@ -219,7 +220,7 @@ def test_ties_go_to_the_smaller_gene(tmp_path: Path) -> None:
 def test_a_searcher_that_proposes_nothing_is_told(tmp_path: Path) -> None:
     searcher = Evolution(SPACE, None, SETTINGS, exclude=set(SPACE))
     with pytest.raises(SearchError, match="proposed no candidate"):
-        run_search(searcher, loss_of, SPACE, tmp_path / "j", header=header())
+        run_search(searcher, one_by_one(loss_of), SPACE, tmp_path / "j", header=header())
 
 
 def test_losses_survive_the_journal_exactly(tmp_path: Path) -> None:
@@ -235,7 +236,7 @@ def test_a_rival_can_be_kept_from_what_a_search_evaluated(tmp_path: Path) -> Non
     assert known == tuple(evaluation.candidate for evaluation in result.evaluations)
     rival = run_search(
         RandomSearch(SPACE, LIMIT, evaluations=20, exclude=known),
-        loss_of,
+        one_by_one(loss_of),
         SPACE,
         tmp_path / "rival.jsonl",
         header=header(searcher="random"),
@@ -245,3 +246,37 @@ def test_a_rival_can_be_kept_from_what_a_search_evaluated(tmp_path: Path) -> Non
     for path in (tmp_path / "other.txt", tmp_path / "missing.jsonl"):
         with pytest.raises(SearchError, match=path.name):
             read_candidates(path, SPACE)
+
+
+class InBatches:
+    """Evaluates whole batches, several steps ahead of what it has told, and counts the batches."""
+
+    def __init__(self, tells: int = 0) -> None:
+        self.batches: list[tuple[Candidate, ...]] = []
+        self._tells = tells
+
+    def __call__(self, candidates: Sequence[Candidate]) -> Iterator[float]:
+        self.batches.append(tuple(candidates))
+        losses = [loss_of(candidate) for candidate in candidates]
+        return iter(losses[: len(losses) + min(self._tells, 0)] + [0.0] * self._tells)
+
+
+def test_a_batch_is_evaluated_at_once_with_the_same_result(
+    tmp_path: Path, undisturbed: tuple[SearchResult, bytes, bytes]
+) -> None:
+    evaluate = InBatches()
+    result = run_search(Evolution(SPACE, LIMIT, SETTINGS), evaluate, SPACE, tmp_path / "j", header=header())
+    assert result == undisturbed[0]
+    assert (tmp_path / "j").read_bytes() == undisturbed[1]
+    assert [len(batch) for batch in evaluate.batches] == [20, 10, 10, 10, 10]
+    lines = undisturbed[1].splitlines(keepends=True)
+    (tmp_path / "j").write_bytes(b"".join(lines[:25]))  # header, first population, 4 of the first children
+    again = InBatches()
+    assert run_search(Evolution(SPACE, LIMIT, SETTINGS), again, SPACE, tmp_path / "j", header=header()) == result
+    assert [len(batch) for batch in again.batches] == [6, 10, 10, 10]
+
+
+@pytest.mark.parametrize(("tells", "named"), [(-1, "fewer"), (1, "more")])
+def test_an_evaluator_that_miscounts_is_told(tells: int, named: str, tmp_path: Path) -> None:
+    with pytest.raises(SearchError, match=f"told {named} losses than the 20"):
+        run_search(Evolution(SPACE, LIMIT, SETTINGS), InBatches(tells), SPACE, tmp_path / "j", header=header())
