@@ -18,6 +18,7 @@ from hwnas.predictors.protocol import Predictor
 from hwnas.predictors.quarantine import judge_rows
 from hwnas.predictors.regression import GaussianProcess, GradientBoosting
 from hwnas.predictors.structured import FlopsLinear, Structured
+from hwnas.ranks import spearman
 from hwnas.workload import Workload
 
 Array = npt.NDArray[np.float64]
@@ -49,16 +50,12 @@ class Score:
     @classmethod
     def of(cls, predicted_ms: Array, latency_ms: Array) -> Score:
         """Of predictions (rows,) against what was measured (rows,)."""
-        from scipy.stats import rankdata  # type: ignore[import-untyped]
-
         error = np.abs(predicted_ms / latency_ms - 1)
-        ranks = [rankdata(values) - (len(values) + 1) / 2 for values in (predicted_ms, latency_ms)]
-        norm = float(np.sqrt((ranks[0] ** 2).sum() * (ranks[1] ** 2).sum()))
         return cls(
             mape=float(error.mean()),
             within_5=float((error <= 0.05).mean()),
             within_10=float((error <= 0.10).mean()),
-            spearman=float((ranks[0] * ranks[1]).sum()) / norm if norm else 0.0,
+            spearman=spearman(predicted_ms, latency_ms),
         )
 
     def as_dict(self) -> dict[str, float]:
