@@ -58,6 +58,14 @@ class ModelGraphs:
 
 
 @dataclass(frozen=True, slots=True)
+class Mixture:
+    """The values of a choice that take part in a soft model, and how much of each: ``weights`` (values,)."""
+
+    values: tuple[int, ...]
+    weights: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class Vocabularies:
     """Number of source and of target symbols, special symbols included."""
 
@@ -120,4 +128,17 @@ class FixedShapes(Protocol):
 
     def fixed_graphs(self, model: nn.Module, workload: Workload) -> ModelGraphs:
         """As :meth:`Family.graphs`, for exactly the workload's sizes: caches keep the length of its target."""
+        ...
+
+
+@runtime_checkable
+class SoftChoices(Protocol):
+    """What a family adds whose SuperTransformer can be searched by gradients of its choices."""
+
+    def soft(self, largest: nn.Module, mixtures: Mapping[str, Mixture]) -> nn.Module:
+        """The largest candidate's model with every choice a mixture of its values, differentiable in their weights.
+
+        ``mixtures`` has every choice of the space. With one-hot weights its logits are those of that
+        candidate's model; memory and time follow from the largest value in each mixture.
+        """
         ...

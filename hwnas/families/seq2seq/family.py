@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hwnas.errors import SpaceError
-from hwnas.families.base import Convention, Count, ModelGraphs, Term, Vocabularies
+from hwnas.families.base import Convention, Count, Mixture, ModelGraphs, Term, Vocabularies
 from hwnas.families.seq2seq import count as counting
 from hwnas.families.seq2seq import terms as listing
 from hwnas.families.seq2seq.space import parse_space
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 
 class Seq2Seq:
-    """HAT's encoder-decoder Transformer (Wang et al., ACL 2020); implements :class:`Family` and :class:`FixedShapes`.
+    """HAT's encoder-decoder Transformer (Wang et al., ACL 2020); implements :class:`Family`,
+    :class:`FixedShapes` and :class:`SoftChoices`.
 
     ``scopes``: the modules of :class:`hwnas.families.seq2seq.model.SubTransformer`, and the kind
     of operator that each (or each of a list) is; nodes of exported graphs are named after them.
@@ -110,6 +111,12 @@ class Seq2Seq:
         from hwnas.families.seq2seq.fixed_graphs import build_fixed_graphs
 
         return build_fixed_graphs(_own(model), workload)
+
+    def soft(self, largest: nn.Module, mixtures: Mapping[str, Mixture]) -> nn.Module:
+        """A :class:`hwnas.families.seq2seq.soft.SoftSubTransformer`."""
+        from hwnas.families.seq2seq.soft import SoftSubTransformer
+
+        return SoftSubTransformer(_own(largest), mixtures)
 
 
 def _own(model: nn.Module) -> SubTransformer:
