@@ -29,13 +29,14 @@ import numpy as np
 from hwnas.candidates import read_candidate
 from hwnas.cli.console import say, table
 from hwnas.data import load_task
+from hwnas.evaluators.inherited import InheritedLoss
 from hwnas.families import get_family
 from hwnas.files import artifact_cache
 from hwnas.finalists import measure_finalists
 from hwnas.latency import TableLatency
 from hwnas.limits import latency_range_ms
 from hwnas.profiling import quietly
-from hwnas.searching import InheritedLoss, fixed_subset
+from hwnas.searching import fixed_subset
 from hwnas.space import Candidate
 from hwnas.spaces import load_space
 from hwnas.training import load_supernet

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from hwnas.candidates import write_candidate
 from hwnas.changed import changed_during
 from hwnas.errors import InfeasibleError, SearchError
+from hwnas.evaluators.inherited import InheritedLoss
 from hwnas.families.base import Family
 from hwnas.files import artifact_cache, write_json
 from hwnas.finalists import Finalist, SearchLatency, measure_finalists, pick_winner, predicted_interval
@@ -104,25 +105,6 @@ class SearchOutcome:
             "drift": self.drift,
             "changed": list(self.changed),
         }
-
-
-class InheritedLoss:
-    """Fitness as in HAT (section 3.2), but without label smoothing: validation loss with inherited weights.
-
-    ``pairs`` is the part of the validation split that is used; call it with a candidate.
-    """
-
-    def __init__(
-        self, supernet: SuperTransformer, family: Family, pairs: Sequence[Pair], batch_size: int = 250
-    ) -> None:
-        self._supernet, self._family, self._pairs, self._batch_size = supernet, family, pairs, batch_size
-
-    def __call__(self, candidate: Candidate) -> float:
-        """Nats per target token."""
-        from hwnas.evaluation import validation_loss
-
-        with self._supernet.active(candidate) as model:
-            return validation_loss(model, self._family, self._pairs, self._batch_size)
 
 
 def search_space(

@@ -64,9 +64,10 @@ def run_co_search(
     from hwnas.data.task import require_vocabulary
     from hwnas.design_costs import DesignCosts, export_operators
     from hwnas.design_space import load_designs
+    from hwnas.evaluators.inherited import InheritedLoss
     from hwnas.limits import CandidateLimits
     from hwnas.search.protocol import one_by_one
-    from hwnas.searching import InheritedLoss, fixed_subset
+    from hwnas.searching import fixed_subset
     from hwnas.training import load_supernet, weights_digest
     from profiler import load_devices
 

@@ -9,6 +9,7 @@ import pytest
 from hwnas.data import load_task
 from hwnas.data.task import Task
 from hwnas.demo import SPACE
+from hwnas.evaluators.inherited import InheritedLoss
 from hwnas.families import get_family
 from hwnas.latency import TableLatency
 from hwnas.limits import CandidateLimits
@@ -16,7 +17,7 @@ from hwnas.metrics import per_wer
 from hwnas.search.evolution import EvolutionSettings
 from hwnas.search.protocol import one_by_one
 from hwnas.search.run import SearchResult
-from hwnas.searching import InheritedLoss, fixed_subset, search_space
+from hwnas.searching import fixed_subset, search_space
 from hwnas.spaces import load_space
 from latency_luts import LatencyLut
 from tests.deploy.without import run_without
