@@ -1,4 +1,4 @@
-"""A stand-in for a Raspberry Pi: arm64 Debian behind sshd, its processor emulated; ``python tests/boards/arm64_board.py``.
+"""A stand-in for a Raspberry Pi: arm64 Debian behind sshd, its processor emulated. Run this file to have one by hand.
 
 Everything is as on a board but its speed: times taken there are the emulator's and mean nothing.
 """

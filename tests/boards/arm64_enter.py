@@ -2,7 +2,7 @@
 
 It is a machine of its own as far as Linux allows without one: namespaces for users, mounts, processes and the
 name; a network that reaches nothing at all (the socket was opened outside, and only it leads in); a binfmt_misc of
-its own (since Linux 6.7), so that nothing is registered on the machine; and what a Raspberry Pi 4 says in /proc/cpuinfo.
+its own (since Linux 6.7), so that nothing is registered on the machine; and what a Raspberry Pi 4 says of its CPU.
 Needs root, only the standard library, and ends with whoever started it.
 """
 
