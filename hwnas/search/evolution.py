@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from hwnas.errors import SearchError
 from hwnas.search.protocol import Evaluation, Limits
@@ -38,6 +39,31 @@ class EvolutionSettings:
     def evaluations(self) -> int:
         """Most candidates it evaluates: the first population and the children of every iteration."""
         return self.population + self.iterations * (self.mutants + self.crossovers)
+
+    @classmethod
+    def within(cls, evaluations: int, **given: Any) -> EvolutionSettings:
+        """Settings of exactly so many evaluations: what is not ``given`` is HAT's, with smaller or larger populations.
+
+        They grow with the root of the budget, as the iterations do; the first population takes what is left over.
+        Raises :class:`SearchError` if the budget is too small for what is given.
+        """
+        hat = cls()
+        share = (evaluations / hat.evaluations) ** 0.5
+        most = max(1, evaluations // 4)
+        sizes = {
+            name: max(1, min(most, round(share * getattr(hat, name)))) for name in ("parents", "mutants", "crossovers")
+        }
+        settings = {**sizes, **given}
+        children = settings["mutants"] + settings["crossovers"]
+        population = given.get("population", round(share * hat.population))
+        iterations = given.get("iterations", max(1, (evaluations - population) // max(1, children)))
+        first = evaluations - iterations * children
+        if first < 1 or (given.keys() >= {"population", "iterations"} and first != population):
+            raise SearchError(
+                f"evolution: {evaluations} evaluations are not the population and {iterations} iterations of {children}"
+                " children; give fewer of these, or leave them to the evaluations"
+            )
+        return cls(**{**settings, "population": first, "iterations": iterations})
 
     def as_dict(self) -> dict[str, float]:
         """The fields by name, as they stand in journals."""

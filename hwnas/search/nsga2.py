@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from hwnas.errors import SearchError
+from hwnas.errors import MissingExtraError, SearchError
 from hwnas.search.protocol import Limits
 from hwnas.search.sampling import FeasibleSampler
 from hwnas.space import Candidate, SearchSpace
@@ -72,12 +72,18 @@ class Nsga2:
         *,
         seed: int = 0,
         probes: Sequence[Candidate] = (),
+        exclude: Collection[Candidate] = (),
+        first: Sequence[Candidate] = (),
     ) -> None:
-        """``probes``: where to look if random ones never meet the limits."""
+        """``probes``: where to look if random ones never meet the limits; ``exclude``: never proposed.
+
+        ``first`` are proposed first, as far as they meet the limits.
+        """
         self.settings = settings or Nsga2Settings()
         self._space = space
         self._rng = random.Random(f"{seed}/nsga2")
-        self._sampler = FeasibleSampler(space, limits, self._rng, probes=probes)
+        self._sampler = FeasibleSampler(space, limits, self._rng, probes=probes, exclude=exclude)
+        self._first = first
         self._mutation = self.settings.mutation_probability or 1 / len(space.choices)
         self._population: list[_Survivor] = []
         self._generation = 0
@@ -86,8 +92,11 @@ class Nsga2:
         """The first population, then the children of each generation; empty when done or exhausted."""
         if self._generation > self.settings.generations:
             return ()
-        draws = (self._child,) if self._population else ()
-        return tuple(self._sampler.fresh(self.settings.population, *draws))
+        number = self.settings.population
+        if self._population:
+            return tuple(self._sampler.fresh(number, self._child))
+        first = self._sampler.take(self._first)[:number]
+        return (*first, *self._sampler.fresh(number - len(first)))
 
     def tell(self, candidates: Sequence[Candidate], objectives: Objectives) -> None:
         """``objectives`` of shape (candidates, objectives) are those of what the last ``ask`` returned."""
@@ -95,7 +104,12 @@ class Nsga2:
             _Survivor(candidate, tuple(float(value) for value in values))
             for candidate, values in zip(candidates, objectives, strict=True)
         ]
-        self._population = _survive([*self._population, *children], self.settings.population, self._generation)
+        everyone = [*self._population, *children]
+        figures = np.array([survivor.objectives for survivor in everyone])
+        self._population = [
+            replace(everyone[row], rank=rank, crowding=crowding)
+            for row, rank, crowding in survivors(figures, self.settings.population, self._generation)
+        ]
         self._generation += 1
 
     def _child(self) -> Candidate:
@@ -108,22 +122,27 @@ class Nsga2:
         return min(first, second, key=lambda survivor: (survivor.rank, -survivor.crowding)).candidate
 
 
-def _survive(survivors: Sequence[_Survivor], number: int, seed: int) -> list[_Survivor]:
-    from pymoo.core.population import Population
-    from pymoo.core.problem import Problem
-    from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
+def survivors(objectives: Objectives, number: int, seed: int = 0) -> list[tuple[int, int, float]]:
+    """The ``number`` rows of (candidates, objectives) that survive, ascending, each with its rank and crowding.
 
-    objectives = np.array([survivor.objectives for survivor in survivors])
+    Raises :class:`MissingExtraError` without pymoo.
+    """
+    try:
+        from pymoo.core.population import Population
+        from pymoo.core.problem import Problem
+        from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
+    except ImportError as exc:
+        raise MissingExtraError("NSGA-II needs pymoo: pip install 'hwnas[cosearch]'") from exc
+
     population = Population.new(F=objectives)
     problem = Problem(n_var=1, n_obj=objectives.shape[1])
     ties = np.random.default_rng(seed)
     kept = RankAndCrowding().do(
-        problem, population, n_survive=min(number, len(survivors)), random_state=ties, return_indices=True
+        problem, population, n_survive=min(number, len(objectives)), random_state=ties, return_indices=True
     )
-    ranked = [(survivors[i], population[i]) for i in sorted(int(i) for i in kept)]
     return [
-        _Survivor(found.candidate, found.objectives, int(entry.get("rank")), float(entry.get("crowding")))
-        for found, entry in ranked
+        (row, int(population[row].get("rank")), float(population[row].get("crowding")))
+        for row in sorted(int(row) for row in kept)
     ]
 
 

@@ -49,6 +49,19 @@ def one_by_one(loss_of: Callable[[Candidate], float]) -> Evaluator:
     return evaluate
 
 
+class Costs(Protocol):
+    """What candidates cost besides their loss: further objectives, all to be minimised, known without evaluation."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """With their units: ``("latency_ms", "energy_mj")``."""
+        ...
+
+    def __call__(self, genes: Genes) -> npt.NDArray[np.float64]:
+        """For genes of shape (candidates, choices); shape (candidates, names)."""
+        ...
+
+
 class LatencyModel(Protocol):
     """Latency of many candidates at once."""
 

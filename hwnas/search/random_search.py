@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from typing import Protocol
 
 from hwnas.errors import SearchError
 from hwnas.search.protocol import Evaluation, Limits
 from hwnas.search.sampling import FeasibleSampler
 from hwnas.space import Candidate, SearchSpace
+
+
+@dataclass(frozen=True, slots=True)
+class RandomSettings:
+    """Random search has a budget alone: HAT's, if none is given."""
+
+    evaluations: int = 3125
+
+    def as_dict(self) -> dict[str, object]:
+        """The fields by name, as they stand in journals."""
+        return asdict(self)
 
 
 class RandomSearch:
@@ -45,3 +58,21 @@ class RandomSearch:
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         """Count them; nothing is learnt."""
         self._left -= len(evaluations)
+
+
+class _Budget(Protocol):
+    @property
+    def evaluations(self) -> int: ...
+
+
+def random_search(
+    space: SearchSpace,
+    limits: Limits | None,
+    settings: _Budget,
+    *,
+    seed: int,
+    probes: Sequence[Candidate] = (),
+    exclude: Collection[Candidate] = (),
+) -> RandomSearch:
+    """Of the same budget as any method's ``settings``."""
+    return RandomSearch(space, limits, evaluations=settings.evaluations, seed=seed, probes=probes, exclude=exclude)

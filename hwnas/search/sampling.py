@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from hwnas.errors import InfeasibleError
 from hwnas.search.protocol import Limits
@@ -66,6 +66,28 @@ class FeasibleSampler:
             found += self._collect(wanted - len(found), self._walk, _BARREN_STEPS)
             self._exhausted = len(found) < wanted
         return found
+
+    def take(self, candidates: Iterable[Candidate]) -> list[Candidate]:
+        """Those of ``candidates`` that are new and meet the limits, once each; they are handed out with this."""
+        new = [candidate for candidate in dict.fromkeys(candidates) if candidate not in self.taken]
+        allowed = self._allowed(new)
+        self.taken.update(allowed)
+        self._feasible += allowed
+        return allowed
+
+    def pool(self, wanted: int, draw: Draw) -> list[Candidate]:
+        """About ``wanted`` new candidates from ``draw`` that meet the limits, to choose from: none is handed out yet.
+
+        Fewer, or none, where ten times as many draws did not bring them.
+        """
+        found: dict[Candidate, None] = {}
+        for _ in range(10):
+            drawn = dict.fromkeys(draw() for _ in range(wanted))
+            new = [candidate for candidate in drawn if candidate not in self.taken and candidate not in found]
+            found |= dict.fromkeys(self._allowed(new))
+            if len(found) >= wanted:
+                break
+        return list(found)[:wanted]
 
     def _collect(self, wanted: int, draw: Draw, patience: int) -> list[Candidate]:
         """Draw in batches until ``wanted`` are found, or ``patience`` draws in a row bring nothing."""
