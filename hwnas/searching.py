@@ -13,6 +13,7 @@ from hwnas.candidates import write_candidate
 from hwnas.changed import changed_during
 from hwnas.errors import InfeasibleError, SearchError
 from hwnas.evaluators.inherited import InheritedLoss
+from hwnas.evaluators.pool import evaluating
 from hwnas.families.base import Family
 from hwnas.files import artifact_cache, write_json
 from hwnas.finalists import Finalist, SearchLatency, measure_finalists, pick_winner, predicted_interval
@@ -21,7 +22,7 @@ from hwnas.limits import CandidateLimits
 from hwnas.predictors.latency import PredictorLatency
 from hwnas.profiling import Progress, quietly
 from hwnas.search.evolution import Evolution, EvolutionSettings
-from hwnas.search.protocol import Evaluator, one_by_one
+from hwnas.search.protocol import Evaluator
 from hwnas.search.random_search import RandomSearch
 from hwnas.search.run import SearchResult, run_search, search_header
 from hwnas.space import Candidate, SearchSpace
@@ -172,6 +173,8 @@ def search_and_measure(
     searching: Progress = quietly,
     measuring: Progress = quietly,
     waiting: Callable[[str], None] | None = None,
+    workers: int = 1,
+    say: Callable[[str], None] = lambda line: None,
 ) -> SearchOutcome:
     """Search, measure the best on ``device`` (if any), and write ``search.json`` and ``winner.yml`` to ``out``.
 
@@ -179,7 +182,8 @@ def search_and_measure(
     the limit (whose prediction does, if nothing is measured). Everything evaluated or measured is kept in journals in
     ``out``; the same call goes on where it was interrupted. ``limits`` need the :class:`TableLatency` of
     ``table``, or a whole-model predictor's latency where that is ``None``. For ``waiting`` see
-    :func:`hwnas.profiling.opened`. Raises :class:`hwnas.errors.WorkloadError` if the latencies are for
+    :func:`hwnas.profiling.opened`, for ``workers`` and ``say`` :func:`hwnas.evaluators.pool.evaluating`: the
+    outcome does not depend on them. Raises :class:`hwnas.errors.WorkloadError` if the latencies are for
     another number of output symbols than the task has.
     """
     from hwnas.data.task import require_vocabulary
@@ -192,20 +196,21 @@ def search_and_measure(
     searched = _below(limits, request)
     out.mkdir(parents=True, exist_ok=True)
     pairs = fixed_subset(task.pairs["valid"], request.validation_pairs)
-    result = search_space(
-        space,
-        family,
-        one_by_one(InheritedLoss(supernet, family, pairs)),
-        searched,
-        method=request.method,
-        settings=request.settings,
-        seed=request.seed,
-        evaluator=f"{weights_digest(supernet)}/{task.fingerprint}/{len(pairs)} pairs",
-        latency=_fingerprint(latency, searched.confidence is not None),
-        journal=out / JOURNAL,
-        progress=searching,
-        exclude=exclude,
-    )
+    with evaluating(InheritedLoss(supernet, family, pairs), workers, say=say) as evaluate:
+        result = search_space(
+            space,
+            family,
+            evaluate,
+            searched,
+            method=request.method,
+            settings=request.settings,
+            seed=request.seed,
+            evaluator=f"{weights_digest(supernet)}/{task.fingerprint}/{len(pairs)} pairs",
+            latency=_fingerprint(latency, searched.confidence is not None),
+            journal=out / JOURNAL,
+            progress=searching,
+            exclude=exclude,
+        )
     best = result.top(request.finalists, space)
     losses = [(evaluation.candidate, evaluation.loss) for evaluation in best]
     drift: float | None = None

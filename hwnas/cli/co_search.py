@@ -56,6 +56,7 @@ def run_co_search(
     seed: int,
     devices: Path | None,
     cache: Path,
+    workers: int,
     json: bool,
 ) -> None:
     """Search, write ``out`` and print the front; ``limits`` as :class:`hwnas.limits.CandidateLimits` names them."""
@@ -65,8 +66,8 @@ def run_co_search(
     from hwnas.design_costs import DesignCosts, export_operators
     from hwnas.design_space import load_designs
     from hwnas.evaluators.inherited import InheritedLoss
+    from hwnas.evaluators.pool import evaluating
     from hwnas.limits import CandidateLimits
-    from hwnas.search.protocol import one_by_one
     from hwnas.searching import fixed_subset
     from hwnas.training import load_supernet, weights_digest
     from profiler import load_devices
@@ -80,12 +81,16 @@ def run_co_search(
     weights = load_supernet(supernet, space, family, task)
     pairs = fixed_subset(task.pairs["valid"], validation_pairs)
     say(f"{designs.size} designs of {designs.device.name}, every figure estimated by {designs.device.engine}")
-    with progress_bar("exporting") as exporting, progress_bar("searching") as searching:
+    with (
+        progress_bar("exporting") as exporting,
+        progress_bar("searching") as searching,
+        evaluating(InheritedLoss(weights, family, pairs), workers, say=say) as evaluate,
+    ):
         artifacts = export_operators(space, family, workload, designs.device, cache, exporting.update)
         costs = DesignCosts(space, family, workload, designs, artifacts, cache)
         outcome = co_search(
             space,
-            one_by_one(InheritedLoss(weights, family, pairs)),
+            evaluate,
             PairLimits(network, costs, limits["latency_ms"], limits["energy_mj"]),
             CoSearchRequest(f"{weights_digest(weights)}/{task.fingerprint}/{len(pairs)} pairs", settings, seed),
             out,

@@ -28,6 +28,10 @@ SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Everything rando
 ThreadsOption = Annotated[
     int, typer.Option("--threads", min=1, help="Threads of torch; a resumed run needs the same to be identical.")
 ]
+WorkersOption = Annotated[
+    int,
+    typer.Option("--workers", min=1, help="Processes that evaluate side by side; the result does not depend on it."),
+]
 CacheOption = Annotated[
     Path | None, typer.Option("--cache", help="Folder of exported graphs; else the user's cache folder.")
 ]

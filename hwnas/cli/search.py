@@ -25,6 +25,7 @@ from hwnas.cli.options import (
     ThreadsOption,
     VocabularyOption,
     WaitOption,
+    WorkersOption,
     cache_folder,
     load,
     note_losses,
@@ -116,6 +117,7 @@ def search(
     vocabulary: VocabularyOption = None,
     cache_tokens: CacheTokensOption = None,
     threads: ThreadsOption = 1,
+    workers: WorkersOption = 1,
     seed: SeedOption = 0,
     devices: DevicesOption = None,
     cache: CacheOption = None,
@@ -180,6 +182,7 @@ def search(
             seed=seed,
             devices=devices,
             cache=cache_folder(cache),
+            workers=workers,
             json=json,
         )
         return
@@ -233,6 +236,8 @@ def search(
             searching=searching.update,
             measuring=measuring.update,
             waiting=say if wait else None,
+            workers=workers,
+            say=say,
         )
     for change in outcome.changed:
         say(note_of(change))
