@@ -39,13 +39,13 @@ from profiler import (
     Target,
     TimingSession,
     measure,
-    open_session,
     read_journal,
 )
 from profiler.devices import host_of
 from profiler.exporting import open_exporter
 from profiler.lock import alone_on
 from profiler.measure import Progress as MeasureProgress
+from profiler.openings import opener_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -323,7 +323,7 @@ def opened(device: Device, cache: Path, waiting: Callable[[str], None] | None = 
 
     ``waiting`` is told who does, and then waited; without it :class:`profiler.DeviceBusyError` is raised.
     """
-    with alone_on(host_of(device), waiting=waiting), closing(open_session(device, cache)) as session:
+    with open_for(device, cache, waiting) as opener, closing(opener()) as session:
         yield session
 
 
@@ -333,8 +333,8 @@ def open_for(device: Device, cache: Path, waiting: Callable[[str], None] | None 
 
     For ``waiting`` see :func:`opened`.
     """
-    with alone_on(host_of(device), waiting=waiting):
-        yield partial(open_session, device, cache)
+    with alone_on(host_of(device), waiting=waiting), opener_of(device, cache, waiting) as opener:
+        yield opener
 
 
 def target_of(opener: Opener) -> Target:

@@ -8,64 +8,31 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 
 from profiler.errors import DeviceError
+from profiler.hardware import LocalDevice, SshDevice
 from profiler.session import TimingSession
 from profiler.simulators.device import SimulatedDevice
-from profiler.target import Clock
+
+if TYPE_CHECKING:
+    from profiler.transports import Transport
 
 SHIPPED = Path(__file__).with_name("devices.yaml")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-class LocalDevice(BaseModel):
-    """This machine. ``provider: cuda`` has not been run on a GPU yet."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
-    kind: Literal["local"]
-    description: str = ""
-    runtime: Literal["onnxruntime", "litert"] = "onnxruntime"
-    threads: int = Field(default=1, ge=1, strict=True)
-    clock: Literal["wall", "thread_cpu"] | None = None
-    cores: tuple[int, ...] | None = None
-    provider: Literal["cpu", "cuda"] = "cpu"
-
-    @model_validator(mode="after")
-    def _clock_fits(self) -> LocalDevice:
-        if self.clock == "thread_cpu" and (self.threads > 1 or self.provider != "cpu"):
-            raise ValueError("clock: thread_cpu is the time of one CPU thread; leave it out, or use wall")
-        if self.cores is not None and (not self.cores or min(self.cores) < 0):
-            raise ValueError("cores: a list of core numbers like [0, 1] is expected")
-        if self.runtime == "litert" and self.provider != "cpu":
-            raise ValueError("provider: litert runs on the CPU only; leave provider out, or use onnxruntime")
-        return self
-
-    @property
-    def effective_clock(self) -> Clock:
-        """The clock that counts: thread CPU time for one CPU thread, wall time otherwise, unless given."""
-        if self.clock is not None:
-            return self.clock
-        return "thread_cpu" if self.threads == 1 and self.provider == "cpu" else "wall"
-
-    @property
-    def note(self) -> str:
-        """What a user should know before trusting it; empty if nothing."""
-        return "" if self.provider == "cpu" else "untested: no run on a GPU was made yet"
-
-
-Device = LocalDevice | SimulatedDevice
+Device = LocalDevice | SshDevice | SimulatedDevice
 
 _KINDS: dict[str, tuple[type[Device], str | None]] = {
-    "local": (LocalDevice, "profiler.worker_session:open_local"),
+    "local": (LocalDevice, "profiler.transports.local:open_local"),
+    "ssh": (SshDevice, "profiler.transports.ssh:open_ssh"),
     "simulated": (SimulatedDevice, None),
 }
-"""Kind -> its model and the function that opens a session (named, so that it is imported only then), if one can."""
+"""Kind -> its model and the function that opens a way to it (named, so that it is imported only then), if one can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +93,9 @@ def add_device(path: Path, name: str, fields: Mapping[str, object], start: Path 
 
 def host_of(device: Device) -> str:
     """The machine behind a device: two devices of one host must not be measured at once."""
-    return "localhost" if isinstance(device, LocalDevice) else device.name
+    if isinstance(device, LocalDevice):
+        return "localhost"
+    return f"{device.host} (by SSH)" if isinstance(device, SshDevice) else device.name
 
 
 def require_runs(device: Device) -> str:
@@ -140,13 +109,22 @@ def require_runs(device: Device) -> str:
     return opens
 
 
+def open_transport(device: LocalDevice | SshDevice) -> Transport:
+    """A way to ``device``; raises :class:`profiler.TransportError` if there is none."""
+    module, _, function = require_runs(device).partition(":")
+    return cast("Transport", getattr(import_module(module), function)(device))
+
+
 def open_session(device: Device, cache_folder: Path) -> TimingSession:
     """Start what times programs on ``device``; ``cache_folder`` may keep what can be used again.
 
     Raises :class:`DeviceError` for a simulated device: what runs nowhere can only be estimated.
     """
-    module, _, function = require_runs(device).partition(":")
-    return cast(TimingSession, getattr(import_module(module), function)(device, cache_folder))
+    require_runs(device)
+    assert not isinstance(device, SimulatedDevice)
+    from profiler.worker_session import WorkerSession
+
+    return WorkerSession(open_transport(device), device)
 
 
 def _read(path: Path) -> str:
@@ -186,7 +164,7 @@ def _device(name: str, fields: object, path: Path) -> Device:
         given = "kind is missing" if kind is None else f"kind {kind!r} is unknown"
         raise DeviceError(f"{place}: {given}; known: {', '.join(_KINDS)}")
     model = _KINDS[kind][0]
-    known = [field for field in model.model_fields if field != "name"]
+    known = ["kind", *(field for field in model.model_fields if field not in ("name", "kind"))]
     unknown = [str(field) for field in fields if field not in known]
     if unknown:
         raise DeviceError(f"{place}: unknown key {unknown[0]!r}; known: {', '.join(known)}")

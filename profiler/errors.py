@@ -4,6 +4,7 @@ ProfilerError
 ├── DeviceError        devices.yaml cannot be read, or lacks or mistakes a device
 ├── DeviceBusyError    another process measures on the device
 ├── TransportError     a device cannot be reached, or a file or command did not get through
+│   └── ConnectionLostError    the way to a device broke; opening it again may help
 ├── SessionError       the worker on a device refused a request or died
 ├── ParityError        an artifact's outputs on a device are not PyTorch's
 ├── JournalError       a journal is damaged, locked, full, or belongs to another run
@@ -27,6 +28,10 @@ class DeviceBusyError(ProfilerError):
 
 class TransportError(ProfilerError):
     """A device cannot be reached, or a file or command did not get through."""
+
+
+class ConnectionLostError(TransportError):
+    """The way to a device broke or did not come about; opening it again may help."""
 
 
 class SessionError(ProfilerError):

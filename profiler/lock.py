@@ -27,15 +27,20 @@ _held: set[Path] = set()
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who measures: process id, command line, and since when (seconds since 1970)."""
+    """Who measures: process id, command line, since when (seconds since 1970), and from which host if by SSH."""
 
     pid: int
     command: str
     since_s: float
+    host: str | None = None
 
     def __str__(self) -> str:
-        minutes = max(0, round((time.time() - self.since_s) / 60))
-        return f"process {self.pid} ({self.command}), for {minutes} min now"
+        return self.told(time.time())
+
+    def told(self, now_s: float) -> str:
+        """In words, ``now_s`` by the clock that ``since_s`` was told on."""
+        who = f"process {self.pid}" if self.host is None else self.host
+        return f"{who} ({self.command}), for {max(0, round((now_s - self.since_s) / 60))} min now"
 
 
 def lock_path(host: str) -> Path:
@@ -82,7 +87,7 @@ def _alone_on(host: str, waiting: Callable[[str], None] | None) -> Iterator[None
                 ) from None
             waiting(f"{host}: {who} measures there; waiting for it to end")
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-        _write(descriptor, json.dumps(asdict(Holder(os.getpid(), _command(), round(time.time(), 3)))))
+        _write(descriptor, json.dumps(asdict(Holder(os.getpid(), command_line(), round(time.time(), 3)))))
         _held.add(path)
         try:
             yield
@@ -132,6 +137,7 @@ def _holder(descriptor: int) -> Holder | None:
         return None
 
 
-def _command() -> str:
+def command_line() -> str:
+    """This process's, as people know it."""
     words = [Path(sys.argv[0] or "python").name, *sys.argv[1:]]
     return " ".join(words)[:200]

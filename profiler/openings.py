@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
 
+from profiler.devices import Device, open_session
 from profiler.errors import JournalError, ProfilerError, SessionError, TransportError
+from profiler.hardware import SshDevice
 from profiler.loaded import LoadedPrograms
 from profiler.plan import PlanItem
 from profiler.session import TimingSession
@@ -62,6 +66,18 @@ class Openings:
         """Close all; they open anew when they are asked for."""
         for target in list(self._open):
             self.drop(target)
+
+
+@contextmanager
+def opener_of(device: Device, cache: Path, waiting: Callable[[str], None] | None = None) -> Iterator[Opener]:
+    """What opens sessions on ``device``; a board keeps its connection, and its lock, until the end of the block."""
+    if not isinstance(device, SshDevice):
+        yield partial(open_session, device, cache)
+        return
+    from profiler.ssh_sessions import SshSessions
+
+    with SshSessions(device, waiting) as sessions:
+        yield sessions.open
 
 
 def _require_same(found: list[str], wanted: list[str]) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -13,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from profiler.devices import LocalDevice
-from profiler.errors import SessionError, TransportError
+from profiler.errors import ConnectionLostError, SessionError, TransportError
+from profiler.hardware import HardwareDevice
 from profiler.program import Program
 from profiler.session import ReferenceWorkload, Sample, Tensors, TimingSession
 from profiler.target import Target
@@ -31,12 +32,13 @@ SAMPLING_TIMEOUT_S, SAMPLING_TIMES = 60.0, 20.0
 class WorkerSession:
     """Implements :class:`profiler.TimingSession`: starts the worker and talks to it.
 
-    Closing it closes the transport too. Raises :class:`profiler.SessionError` if the worker
+    Closing it closes the transport too, unless that is to be kept. Raises :class:`profiler.SessionError` if the worker
     refuses a request, does not answer or dies; after that the session is of no more use.
     """
 
-    def __init__(self, transport: Transport, device: LocalDevice) -> None:
+    def __init__(self, transport: Transport, device: HardwareDevice, *, keep_transport: bool = False) -> None:
         self._transport = transport
+        self._keep_transport = keep_transport
         self._device = device.name
         self._numbers = itertools.count(1)
         self._call_s: dict[str, float] = {}
@@ -44,7 +46,8 @@ class WorkerSession:
             try:
                 self._channel = transport.start([transport.python, "-u", transport.put(pack_worker(Path(folder)))])
             except BaseException:
-                transport.close()
+                if not keep_transport:
+                    transport.close()
                 raise
             try:
                 hello = self._ask(
@@ -68,19 +71,20 @@ class WorkerSession:
     def load(self, program: Program) -> str:
         """Send the graphs and references that are not there yet, and load them."""
         put = self._transport.put
-        stages = [
-            {
-                "name": stage.name,
-                "path": put(stage.artifact.path),
-                "reference": put(stage.artifact.reference),
-                "repeat": stage.repeat,
-                "feeds": dict(stage.feeds),
-                "carry": dict(stage.carry),
-                "initial": {name: list(shape) for name, shape in stage.initial.items()},
-                "counter": stage.counter,
-            }
-            for stage in program.stages
-        ]
+        with _reopenable("load"):
+            stages = [
+                {
+                    "name": stage.name,
+                    "path": put(stage.artifact.path),
+                    "reference": put(stage.artifact.reference),
+                    "repeat": stage.repeat,
+                    "feeds": dict(stage.feeds),
+                    "carry": dict(stage.carry),
+                    "initial": {name: list(shape) for name, shape in stage.initial.items()},
+                    "counter": stage.counter,
+                }
+                for stage in program.stages
+            ]
         return str(self._ask("load", stages=stages)["handle"])
 
     def unload(self, handle: str) -> None:
@@ -100,7 +104,7 @@ class WorkerSession:
 
     def run(self, handle: str, inputs: Tensors | None = None) -> dict[str, npt.NDArray[np.generic]]:
         """Outputs of the last stage, by the very calls that are timed if ``inputs`` is None."""
-        with tempfile.TemporaryDirectory(prefix="hwnas-") as folder:
+        with tempfile.TemporaryDirectory(prefix="hwnas-") as folder, _reopenable("run"):
             given = None
             if inputs is not None:
                 path = Path(folder) / "inputs.npz"
@@ -138,7 +142,8 @@ class WorkerSession:
         with suppress(TransportError):
             self._channel.write_line('{"op":"quit"}')
         self._channel.close()
-        self._transport.close()
+        if not self._keep_transport:
+            self._transport.close()
 
     def __enter__(self) -> Self:
         return self
@@ -151,14 +156,15 @@ class WorkerSession:
     def _ask(self, operation: str, patience_s: float | None = None, /, **arguments: object) -> dict[str, Any]:
         number = next(self._numbers)
         try:
-            self._channel.write_line(json.dumps({"id": number, "op": operation, **arguments}))
-            while True:
-                line = self._channel.read_line(REPLY_TIMEOUT_S if patience_s is None else patience_s)
-                if line is None:
-                    raise SessionError(self._died(operation))
-                reply = json.loads(line)
-                if reply.get("id") == number:
-                    break
+            with _reopenable(operation):
+                self._channel.write_line(json.dumps({"id": number, "op": operation, **arguments}))
+                while True:
+                    line = self._channel.read_line(REPLY_TIMEOUT_S if patience_s is None else patience_s)
+                    if line is None:
+                        raise SessionError(self._died(operation))
+                    reply = json.loads(line)
+                    if reply.get("id") == number:
+                        break
         except TransportError:
             raise SessionError(self._died(operation)) from None
         except TimeoutError as exc:
@@ -183,16 +189,18 @@ class WorkerSession:
         return f"{self._device}: the worker died during {operation}: {reason}"
 
 
+@contextmanager
+def _reopenable(operation: str) -> Iterator[None]:
+    """A lost connection ends the session, and another session may do what this one could not."""
+    try:
+        yield
+    except ConnectionLostError as exc:
+        raise SessionError(f"{exc} (during {operation})") from exc
+
+
 def _samples(calls: int, reply: dict[str, Any]) -> tuple[Sample, ...]:
     both = zip(reply["wall_ns"], reply["cpu_ns"], strict=True)
     return tuple(Sample(calls, wall_ns, cpu_ns) for wall_ns, cpu_ns in both)
-
-
-def open_local(device: LocalDevice, cache_folder: Path) -> WorkerSession:
-    """A session on this machine; nothing is cached, for files are used where they are."""
-    from profiler.transports.local import LocalTransport
-
-    return WorkerSession(LocalTransport(), device)
 
 
 if TYPE_CHECKING:

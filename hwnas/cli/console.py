@@ -45,7 +45,10 @@ def _missing_module(exc: ModuleNotFoundError) -> str | None:
         "sklearn": "predict",
         "onnxscript": "all",
         "matplotlib": "report",
+        "jinja2": "report",
+        "markupsafe": "report",
         "pymoo": "cosearch",
+        "paramiko": "ssh",
     }
     name = (exc.name or "").partition(".")[0]
     if name not in extras:

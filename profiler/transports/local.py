@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from profiler.errors import TransportError
+from profiler.hardware import LocalDevice
 from profiler.transports import Channel, Completed, Transport
 
 _STDERR_LINES = 20
@@ -166,6 +167,11 @@ class LocalChannel:
         with suppress(ValueError, OSError):
             for line in self._process.stderr:
                 self._stderr.append(line.decode(errors="replace").rstrip())
+
+
+def open_local(_: LocalDevice) -> LocalTransport:
+    """The way to this machine."""
+    return LocalTransport()
 
 
 if TYPE_CHECKING:

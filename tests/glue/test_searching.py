@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporters import onnx as onnx_exporter
-from hwnas import evaluation, profiling
+from hwnas import evaluation
 from hwnas.candidates import read_candidate
 from hwnas.data.task import Pair
 from hwnas.errors import InfeasibleError, SearchError, WorkloadError
@@ -35,7 +35,7 @@ from hwnas.searching import (
 from hwnas.supernet import SuperTransformer
 from hwnas.workload import Workload
 from latency_luts import DISPATCH, LatencyLut, OperatorRow, Subject, WholeModel
-from profiler import LocalDevice, SessionError, Target
+from profiler import LocalDevice, SessionError, Target, openings
 from tests.contracts.fake_session import FakeSession
 from tests.glue.stand_in import StandInExporter
 from tests.training.toy import FAMILY, SPACE, toy_task
@@ -173,7 +173,7 @@ def test_random_search_spends_as_much(supernet, tmp_path: Path) -> None:
 def device(monkeypatch: pytest.MonkeyPatch) -> FakeSession:
     """This machine, every model taking 0.3 ms on it; nothing is really exported or timed."""
     session = FakeSession(TARGET, default_ms=0.3)
-    monkeypatch.setattr(profiling, "open_session", lambda device, cache: session)
+    monkeypatch.setattr(openings, "open_session", lambda device, cache: session)
     monkeypatch.setattr(onnx_exporter, "OnnxExporter", StandInExporter)
     return session
 

@@ -50,9 +50,9 @@ def test_an_unknown_device_is_told_what_is_known(tmp_path: Path) -> None:
         ("", "one top-level key 'devices'"),
         ("devices: [a]\n", "devices: names with fields"),
         ("devices:\n  a: local\n", "devices.a: fields like 'kind: local'"),
-        ("devices:\n  a: {}\n", "devices.a: kind is missing; known: local, simulated"),
-        ("devices:\n  a: {kind: quantum}\n", "devices.a: kind 'quantum' is unknown; known: local, simulated"),
-        ("devices:\n  a: {kind: [local]}\n", r"devices.a: kind \['local'\] is unknown; known: local, simulated"),
+        ("devices:\n  a: {}\n", "devices.a: kind is missing; known: local, ssh, simulated"),
+        ("devices:\n  a: {kind: quantum}\n", "devices.a: kind 'quantum' is unknown; known: local, ssh, simulated"),
+        ("devices:\n  a: {kind: [local]}\n", r"devices.a: kind \['local'\] is unknown; known: local, ssh, simulated"),
         ("devices:\n  a: {kind: local, description: 2026-13-45}\n", "month must be in 1..12"),
         (
             "devices:\n  a: {kind: local, thread: 2}\n",

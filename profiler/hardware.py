@@ -1,0 +1,70 @@
+"""Devices that run the worker: this machine, and a board that is reached by SSH."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from profiler.target import Clock
+
+
+class HardwareDevice(BaseModel):
+    """What every such device has: a runtime, its threads, and the clock that counts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    description: str = ""
+    runtime: Literal["onnxruntime", "litert"] = "onnxruntime"
+    threads: int = Field(default=1, ge=1, strict=True)
+    clock: Literal["wall", "thread_cpu"] | None = None
+    cores: tuple[int, ...] | None = None
+    provider: Literal["cpu", "cuda"] = "cpu"
+
+    @model_validator(mode="after")
+    def _clock_fits(self) -> HardwareDevice:
+        if self.clock == "thread_cpu" and (self.threads > 1 or self.provider != "cpu"):
+            raise ValueError("clock: thread_cpu is the time of one CPU thread; leave it out, or use wall")
+        if self.cores is not None and (not self.cores or min(self.cores) < 0):
+            raise ValueError("cores: a list of core numbers like [0, 1] is expected")
+        if self.runtime == "litert" and self.provider != "cpu":
+            raise ValueError("provider: litert runs on the CPU only; leave provider out, or use onnxruntime")
+        return self
+
+    @property
+    def effective_clock(self) -> Clock:
+        """The clock that counts: thread CPU time for one CPU thread, wall time otherwise, unless given."""
+        if self.clock is not None:
+            return self.clock
+        return "thread_cpu" if self.threads == 1 and self.provider == "cpu" else "wall"
+
+    @property
+    def note(self) -> str:
+        """What a user should know before trusting it; empty if nothing."""
+        return "" if self.provider == "cpu" else "untested: no run on a GPU was made yet"
+
+
+class LocalDevice(HardwareDevice):
+    """This machine. ``provider: cuda`` has not been run on a GPU yet."""
+
+    kind: Literal["local"]
+
+
+class SshDevice(HardwareDevice):
+    """A board reached by SSH. What is left out is taken from ``~/.ssh/config``, as ``ssh`` takes it.
+
+    ``host`` may be a name of that file. ``key`` is the file of a private key; without one the agent's
+    keys and the usual files are tried. ``jump`` names hosts to go through (``user@host:port``, several
+    with commas). ``python`` is the interpreter there: by default the one ``hwnas devices setup`` made,
+    else ``python3``. ``folder`` is where things are kept there.
+    """
+
+    kind: Literal["ssh"]
+    host: str = Field(min_length=1)
+    user: str | None = None
+    port: int | None = Field(default=None, ge=1, le=65535, strict=True)
+    key: str | None = None
+    jump: str | None = None
+    python: str | None = None
+    folder: str = "~/.hwnas"
