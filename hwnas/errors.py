@@ -10,6 +10,7 @@ HwnasError
 │   └── InfeasibleError    no candidate meets the limits
 ├── DeployError        a bundle that cannot be built, read or trusted
 ├── AcceleratorError   a question about accelerators that cannot be asked so
+├── ReportError        runs that cannot be reported or compared
 └── MissingExtraError  an optional dependency is not installed; the message says how to
 """
 
@@ -52,6 +53,10 @@ class DeployError(HwnasError):
 
 class AcceleratorError(HwnasError):
     """A question about accelerators that cannot be asked so."""
+
+
+class ReportError(HwnasError):
+    """Runs that cannot be reported or compared."""
 
 
 class MissingExtraError(HwnasError):

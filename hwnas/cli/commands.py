@@ -23,6 +23,7 @@ from hwnas.cli import (
     predict,
     predictor,
     profile,
+    report,
     run,
     search,
     space,
@@ -56,6 +57,7 @@ search.register(app)
 export.register(app)
 run.register(app)
 demo.register(app)
+report.register(app)
 
 
 def _show_version(asked: bool) -> None:

@@ -1,0 +1,134 @@
+"""The commands that make a run again, put together from the headers of its journals."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hwnas.report.documents import Document, Figure
+from hwnas.report.run import Run, Search, TableFile
+
+Words = list[str | Figure]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What a command is for, and its words; those that are figures tell where they are from."""
+
+    what: str
+    words: tuple[str | Figure, ...]
+
+
+def commands_of(run: Run, table: TableFile | None, known_options: frozenset[str]) -> list[Command]:
+    """In the order they are given; ``known_options`` are those of ``hwnas search``."""
+    found: list[Command] = []
+    if run.demo is not None:
+        found.append(_demo(run.demo))
+    if table is not None:
+        found.append(_profile(table))
+    search = run.search
+    if search is not None and search.journal is not None:
+        supernet = _supernet(run)
+        found.append(_search(search.journal, search, table, supernet, known_options, "the search"))
+        beside = search.baseline
+        if beside is not None and beside.journal is not None:
+            found.append(_search(beside.journal, beside, table, supernet, known_options, "random search beside it"))
+    if run.bundle is not None and search is not None:
+        found.append(_export(run, run.bundle, search, table))
+    return found
+
+
+def within(document: Document, pointer: str, pattern: str) -> Figure | None:
+    """A number that stands within a text: the first group of ``pattern``."""
+    found = re.search(pattern, document.text(pointer))
+    return None if found is None else Figure(float(found[1]), (document.place(pointer),), "within")
+
+
+def limit_of(run: Run) -> Figure | None:
+    """The latency limit, as exactly as the run tells it."""
+    for document in (run.demo, run.bundle):
+        if document is not None and document.has("/limit_ms"):
+            return document.figure("/limit_ms")
+    search = run.search
+    if search is not None and search.result is not None:
+        return within(search.result, "/limits", r"latency <= (\S+) ms")
+    if search is not None and search.journal is not None:
+        return within(search.journal, "/0/limits", r"latency <= (\S+) ms")
+    return None
+
+
+def _demo(demo: Document) -> Command:
+    words: Words = ["hwnas demo --out", demo.path.parent.name]
+    for pointer, option in (("/settings/seed", "--seed"), ("/settings/updates", "--updates"), ("/device", "--device")):
+        figure = demo.figure(pointer)
+        words += [] if figure is None else [option, figure]
+    return Command("everything at once", tuple(words))
+
+
+def _profile(table: TableFile) -> Command:
+    document, journal = table.document, table.journal
+    words: Words = ["hwnas profile"]
+    words += _option("--space", document.figure("/0/subject/space"))
+    words += _option("--device", document.figure("/0/target/device"))
+    if journal is not None:
+        for name in ("rounds", "min_rounds", "samples", "half_width", "seed"):
+            words += _option(f"--{name.replace('_', '-')}", journal.figure(f"/0/plan/{name}"))
+        items = journal.get("/0/items")
+        roles = (
+            [
+                item["meta"].get("role")
+                for item in items
+                if isinstance(item, dict) and isinstance(item.get("meta"), dict)
+            ]
+            if isinstance(items, list)
+            else []
+        )
+        for role in ("calibration", "check"):
+            counted = Figure(roles.count(role), (journal.place("/0/items/*/meta/role"),), f"count:{role}")
+            words += _option(f"--{role}", counted)
+    return Command("the table", (*words, "--out", document.path.name))
+
+
+def _search(
+    journal: Document,
+    search: Search,
+    table: TableFile | None,
+    supernet: str,
+    known_options: frozenset[str],
+    what: str,
+) -> Command:
+    words: Words = ["hwnas search"]
+    words += _option("--space", journal.figure("/0/space"))
+    words += ["--table", "TABLE" if table is None else table.document.path.name, "--supernet", supernet]
+    words += _option("--method", journal.figure("/0/searcher"))
+    for pointer, _ in journal.items("/0/settings"):
+        option = f"--{pointer.rsplit('/', 1)[1].replace('_', '-')}"
+        if option in known_options:
+            words += _option(option, journal.figure(pointer))
+    words += _option("--seed", journal.figure("/0/seed"))
+    words += _option("--latency-ms", within(journal, "/0/limits", r"latency <= (\S+) ms"))
+    sure = within(journal, "/0/limits", r"at (\S+) % confidence")
+    if sure is not None:
+        words += _option("--confidence", Figure(sure.number / 100, sure.sources, "within-percent"))
+    words += _option("--validation-pairs", within(journal, "/0/evaluator", r"/(\d+) pairs"))
+    if journal.has("/0/settings/excluded"):
+        words += ["--exclude", "THE-OTHER-SEARCH"]
+    return Command(what, (*words, "--out", search.folder.name))
+
+
+def _export(run: Run, bundle: Document, search: Search, table: TableFile | None) -> Command:
+    words: Words = ["hwnas export", f"{search.folder.name}/winner.yml"]
+    words += _option("--space", bundle.figure("/space/name"))
+    words += ["--table", "TABLE" if table is None else table.document.path.name, "--supernet", _supernet(run)]
+    words += _option("--latency-ms", bundle.figure("/limit_ms"))
+    words += [] if run.demo is None else _option("--finetune-updates", run.demo.figure("/settings/finetune_updates"))
+    return Command("the bundle", (*words, "--out", bundle.path.parent.name))
+
+
+def _supernet(run: Run) -> str:
+    return "supernet.pt" if (run.folder / "supernet.pt").is_file() else "SUPERNET.pt"
+
+
+def _option(name: str, figure: Figure | None) -> Sequence[str | Figure]:
+    return () if figure is None else (name, figure)
