@@ -1,6 +1,6 @@
 """The command line: everything under ``hwnas``.
 
-``hwnas devices | space | data | train | profile | lut | predict | explain | predictor | search | export | run
+``hwnas devices | space | data | train | profile | lut | predict | explain | predictor | search | export | deploy | run
 | demo | toolchain | accelerator``.
 
 Results go to stdout (``--json`` for machines), progress and log to stderr. Exit codes: 0 done,
@@ -16,7 +16,10 @@ from hwnas.cli import (
     accelerator_fit,
     data,
     demo,
+    deploy,
     devices,
+    devices_setup,
+    devices_trust,
     explain,
     export,
     lut,
@@ -41,6 +44,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+devices_trust.register(devices.app)
+devices_setup.register(devices.app)
 app.add_typer(devices.app, name="devices")
 app.add_typer(space.app, name="space")
 app.add_typer(data.app, name="data")
@@ -55,6 +60,7 @@ predict.register(app)
 explain.register(app)
 search.register(app)
 export.register(app)
+deploy.register(app)
 run.register(app)
 demo.register(app)
 report.register(app)

@@ -117,7 +117,9 @@ def check(
         raise SystemExit(EXIT_CODES[found.verdict])
 
 
-@app.command(epilog="Example: hwnas devices add laptop2 --threads 2 --devices ~/devices.yaml")
+@app.command(
+    epilog="Example: hwnas devices add pi4 --kind ssh --host raspberrypi.local --user pi --key ~/.ssh/id_ed25519"
+)
 @guarded
 def add(
     name: Annotated[str, typer.Argument(help="What the device is called from now on.")],
@@ -128,15 +130,27 @@ def add(
     threads: Annotated[int, typer.Option(help="Threads the runtime may use.")] = 1,
     clock: Annotated[str | None, typer.Option(help="wall or thread_cpu; default by threads.")] = None,
     description: Annotated[str | None, typer.Option(help="A line for people.")] = None,
+    runtime: Annotated[str | None, typer.Option(help="What runs there; default onnxruntime.")] = None,
+    host: Annotated[str | None, typer.Option(help="Kind ssh: address, or a name of ~/.ssh/config.")] = None,
+    user: Annotated[str | None, typer.Option(help="Kind ssh: who logs in there.")] = None,
+    port: Annotated[int | None, typer.Option(help="Kind ssh: where its server listens.")] = None,
+    key: Annotated[str | None, typer.Option(help="Kind ssh: file of a private key; else the agent's.")] = None,
+    python: Annotated[str | None, typer.Option(help="Kind ssh: interpreter there.")] = None,
     json: JsonOption = False,
 ) -> None:
     """Register a device."""
     from profiler import add_device
 
-    fields: dict[str, object] = {"kind": kind, "threads": threads}
-    if clock is not None:
-        fields["clock"] = clock
-    if description is not None:
-        fields["description"] = description
+    given: dict[str, object] = {
+        "clock": clock,
+        "description": description,
+        "runtime": runtime,
+        "host": host,
+        "user": user,
+        "port": port,
+        "key": key,
+        "python": python,
+    }
+    fields = {"kind": kind, "threads": threads, **{name: value for name, value in given.items() if value is not None}}
     add_device(devices, name, fields)
     emit({"file": str(devices), "name": name, **fields}, json, f"{name} is in {devices}")
