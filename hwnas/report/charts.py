@@ -151,7 +151,7 @@ def progress_chart(series: Sequence[Series], ends: Mapping[str, Figure], identit
             identity,
         )
 
-    return both(draw, frames(300, 290, right=128, narrow_right=84))
+    return both(draw, frames(300, 290, right=128, narrow_right=96))
 
 
 def _best_so_far(losses: Sequence[float]) -> list[tuple[int, float]]:

@@ -11,7 +11,7 @@ from hwnas.report.run import Run, TableFile
 FACTS = {
     "cpu_model": "CPU",
     "board": "board",
-    "machine": "architecture",
+    "machine": "machine",
     "cores": "cores",
     "hypervisor": "virtual machine",
     "system": "system",
@@ -59,7 +59,7 @@ def measurements_of(run: Run, table: TableFile | None) -> tuple[list[str], list[
     found = [
         Measured(
             what,
-            document.figure(pointers["target"]) if "target" in pointers else _target(document),
+            document.figure(pointers["target"]) if "target" in pointers else target_of(document),
             document.figure(pointers["when"]),
             document.figure(pointers["rounds"]),
             document.figure(pointers["state"]) if "state" in pointers else None,
@@ -70,7 +70,8 @@ def measurements_of(run: Run, table: TableFile | None) -> tuple[list[str], list[
     return [FACTS[name] for name in shown], found
 
 
-def _target(document: Document) -> Figure:
+def target_of(document: Document) -> Figure:
+    """The target of a table."""
     told = document.mapping("/0/target")
     text = "{device}/{runtime}/threads={threads}/{clock}".format_map(told)
     return Figure(text, (document.place("/0/target"),), "target")

@@ -52,7 +52,7 @@ def limit_chart(rows: Sequence[Seen], limit: Figure | None, identity: str) -> Ma
                 low, high = (plot.x(end.number) for end in row.interval)
                 plot.add(f'<path class="whisker {row.kind}" d="M{low:.1f} {y:.1f}H{high:.1f}"/>')
             plot.add(f'<circle class="mark {row.kind}" cx="{x:.1f}" cy="{y:.1f}" r="5"/>')
-            plot.label(0, y + (-8 if frame.narrow else 4), row.name, f"row of-{row.kind}")
+            plot.label(0, y + (-27 if frame.narrow else 4), row.name, f"row of-{row.kind}")
             plot.label(x, y - 10, ms_in_chart(row.latency), "value", "middle")
         return drawn(
             [plot],
@@ -63,7 +63,7 @@ def limit_chart(rows: Sequence[Seen], limit: Figure | None, identity: str) -> Ma
 
     height = 54 * len(rows) + 60
     wide = Frame("wide", 880, height, left=250, right=40, top=26, bottom=30)
-    narrow = Frame("narrow", 328, 62 * len(rows) + 60, left=8, right=20, top=26, bottom=30)
+    narrow = Frame("narrow", 328, 70 * len(rows) + 60, left=8, right=20, top=26, bottom=30)
     return both(draw, (wide, narrow))
 
 

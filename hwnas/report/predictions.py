@@ -16,7 +16,7 @@ from hwnas.families.base import Family
 from hwnas.latency import TableLatency
 from hwnas.report.documents import Document, Figure, escaped
 from hwnas.report.run import Run, Search, TableFile
-from hwnas.searching import fingerprint_of
+from hwnas.search.identity import fingerprint_of
 from hwnas.space import Candidate, SearchSpace
 from hwnas.spaces import load_space
 from latency_luts import LutError
@@ -196,8 +196,9 @@ def table_of(run: Run, known: Sequence[Predictions]) -> Predictions | None:
     """The table whose latencies the run's search was held to, else the one in its folder; ``None`` if not there."""
     journal = None if run.search is None else run.search.journal
     searched = "" if journal is None else journal.text("/0/latency")
+    first = searched.partition("/")[0]  # of several devices the one that finalists are measured on
     for predictions in known:
-        if searched in (fingerprint_of(predictions.table.lut, bounded) for bounded in (True, False)):
+        if first in (fingerprint_of(predictions.table.lut, bounded) for bounded in (True, False)):
             return predictions
     own = {table.document.path for table in run.tables}
     return next((p for p in known if not searched and p.table.document.path in own), None)

@@ -19,6 +19,16 @@ class Command:
     what: str
     words: tuple[str | Figure, ...]
 
+    @property
+    def options(self) -> list[Words]:
+        """The words, an option together with its value."""
+        parts: list[Words] = []
+        for word in self.words:
+            if not parts or (isinstance(word, str) and word.startswith("--")):
+                parts.append([])
+            parts[-1].append(word)
+        return parts
+
 
 def commands_of(run: Run, table: TableFile | None, known_options: frozenset[str]) -> list[Command]:
     """In the order they are given; ``known_options`` are those of ``hwnas search``."""
@@ -42,7 +52,10 @@ def commands_of(run: Run, table: TableFile | None, known_options: frozenset[str]
 def within(document: Document, pointer: str, pattern: str) -> Figure | None:
     """A number that stands within a text: the first group of ``pattern``."""
     found = re.search(pattern, document.text(pointer))
-    return None if found is None else Figure(float(found[1]), (document.place(pointer),), "within")
+    if found is None:
+        return None
+    told = float(found[1])
+    return Figure(int(told) if told.is_integer() else told, (document.place(pointer),), "within")
 
 
 def limit_of(run: Run) -> Figure | None:

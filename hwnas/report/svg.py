@@ -67,8 +67,9 @@ class Axis:
 
 
 def _round_step(step: float) -> float:
+    """The nearest of 1, 2 and 5 times a power of ten, by ratio."""
     power = 10.0 ** math.floor(math.log10(step))
-    return power * next(factor for factor in (1, 2, 5, 10) if factor * power >= step * (1 - 1e-9))
+    return power * min((1, 2, 5, 10), key=lambda factor: abs(math.log(factor * power / step)))
 
 
 @dataclass

@@ -11,10 +11,11 @@ from markupsafe import Markup
 
 from hwnas.report import charts, latency_charts
 from hwnas.report.architecture import Architecture
+from hwnas.report.conditions import target_of
 from hwnas.report.documents import Document, Figure, change
 from hwnas.report.latency_charts import Compared, Seen
 from hwnas.report.predictions import Interval, Predictions, Share, front_of, primitives_of, table_of
-from hwnas.report.reproduce import Command, commands_of, limit_of
+from hwnas.report.reproduce import Command, commands_of, limit_of, within
 from hwnas.report.run import Run, Search
 
 Verdict = Literal["held", "doubtful", "broken", "unmeasured", "none", "unlimited"]
@@ -128,6 +129,25 @@ class RunView:
     def device(self) -> Figure | None:
         """The device of the run's table."""
         return None if self.predictions is None else self.predictions.table.document.figure("/0/target/device")
+
+    @property
+    def target(self) -> Figure | None:
+        """The target of the run's table."""
+        return None if self.predictions is None else target_of(self.predictions.table.document)
+
+    @property
+    def when(self) -> Figure | None:
+        """When the last thing was measured that the page tells of."""
+        finalists = None if self.search is None else self.search.finalists
+        told = [
+            document.figure(at) for document, at in ((self.bundle, "/created"), (finalists, "/0/created")) if document
+        ]
+        return next((figure for figure in told if figure is not None), None)
+
+    @property
+    def confidence(self) -> Figure | None:
+        """The per cent at which the search held the limit against measurements."""
+        return None if self.result is None else within(self.result, "/searched", r"at (\S+) % confidence")
 
     @cached_property
     def limit(self) -> Figure | None:
