@@ -109,6 +109,22 @@ def require_runs(device: Device) -> str:
     return opens
 
 
+def require_board(device: Device) -> SshDevice:
+    """``device`` as a board reached by SSH; raises :class:`DeviceError` if it is none."""
+    if not isinstance(device, SshDevice):
+        raise DeviceError(f"{device.name!r} is {device.kind}: only a board (kind: ssh) is set up and deployed to")
+    return device
+
+
+def require_times(device: Device) -> None:
+    """Raises :class:`DeviceError` for an emulated device, whose times are its emulator's and may enter no table."""
+    if isinstance(device, SshDevice) and device.emulated:
+        raise DeviceError(
+            f"{device.name!r} is emulated: its times are the emulator's, and nothing is timed there; compare outputs"
+            " there (hwnas devices parity, hwnas deploy), and measure on a board"
+        )
+
+
 def open_transport(device: LocalDevice | SshDevice) -> Transport:
     """A way to ``device``; raises :class:`profiler.TransportError` if there is none."""
     module, _, function = require_runs(device).partition(":")

@@ -16,7 +16,7 @@ class HardwareDevice(BaseModel):
 
     name: str
     description: str = ""
-    runtime: Literal["onnxruntime", "litert"] = "onnxruntime"
+    runtime: Literal["onnxruntime", "litert", "tvm"] = "onnxruntime"
     threads: int = Field(default=1, ge=1, strict=True)
     clock: Literal["wall", "thread_cpu"] | None = None
     cores: tuple[int, ...] | None = None
@@ -28,8 +28,8 @@ class HardwareDevice(BaseModel):
             raise ValueError("clock: thread_cpu is the time of one CPU thread; leave it out, or use wall")
         if self.cores is not None and (not self.cores or min(self.cores) < 0):
             raise ValueError("cores: a list of core numbers like [0, 1] is expected")
-        if self.runtime == "litert" and self.provider != "cpu":
-            raise ValueError("provider: litert runs on the CPU only; leave provider out, or use onnxruntime")
+        if self.runtime != "onnxruntime" and self.provider != "cpu":
+            raise ValueError(f"provider: {self.runtime} runs on the CPU only; leave provider out, or use onnxruntime")
         return self
 
     @property
@@ -57,7 +57,8 @@ class SshDevice(HardwareDevice):
     ``host`` may be a name of that file. ``key`` is the file of a private key; without one the agent's
     keys and the usual files are tried. ``jump`` names hosts to go through (``user@host:port``, several
     with commas). ``python`` is the interpreter there: by default the one ``hwnas devices setup`` made,
-    else ``python3``. ``folder`` is where things are kept there.
+    else ``python3``. ``folder`` is where things are kept there. ``emulated`` says that its processor is an
+    emulator's: outputs are compared there, and nothing is timed.
     """
 
     kind: Literal["ssh"]
@@ -68,3 +69,9 @@ class SshDevice(HardwareDevice):
     jump: str | None = None
     python: str | None = None
     folder: str = "~/.hwnas"
+    emulated: bool = False
+
+    @property
+    def note(self) -> str:
+        """As for every device, or that this one tells no latency."""
+        return "emulated: outputs are compared there, no latency is told" if self.emulated else super().note

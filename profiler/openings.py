@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-from profiler.devices import Device, open_session
+from profiler.devices import Device, open_session, require_times
 from profiler.errors import JournalError, ProfilerError, SessionError, TransportError
 from profiler.hardware import SshDevice
 from profiler.loaded import LoadedPrograms
@@ -70,7 +70,11 @@ class Openings:
 
 @contextmanager
 def opener_of(device: Device, cache: Path, waiting: Callable[[str], None] | None = None) -> Iterator[Opener]:
-    """What opens sessions on ``device``; a board keeps its connection, and its lock, until the end of the block."""
+    """What opens sessions on ``device``; a board keeps its connection, and its lock, until the end of the block.
+
+    Raises :class:`DeviceError` for a device on which nothing may be timed.
+    """
+    require_times(device)
     if not isinstance(device, SshDevice):
         yield partial(open_session, device, cache)
         return

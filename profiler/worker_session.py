@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from profiler.errors import ConnectionLostError, SessionError, TransportError
-from profiler.hardware import HardwareDevice
+from profiler.hardware import HardwareDevice, SshDevice
 from profiler.program import Program
 from profiler.session import ReferenceWorkload, Sample, Tensors, TimingSession
 from profiler.target import Target
@@ -40,6 +40,7 @@ class WorkerSession:
         self._transport = transport
         self._keep_transport = keep_transport
         self._device = device.name
+        self._emulated = isinstance(device, SshDevice) and device.emulated
         self._numbers = itertools.count(1)
         self._call_s: dict[str, float] = {}
         with tempfile.TemporaryDirectory(prefix="hwnas-") as folder:  # who says hello has read all of the archive
@@ -93,6 +94,7 @@ class WorkerSession:
 
     def time(self, handle: str, calls: int, samples: int = 1) -> tuple[Sample, ...]:
         """``samples`` samples of ``calls`` calls each, taken in a row on the device."""
+        self._require_times()
         call_s = self._call_s.get(handle)
         patience_s = REPLY_TIMEOUT_S
         if call_s is not None:
@@ -119,6 +121,7 @@ class WorkerSession:
 
     def reference(self, workload: ReferenceWorkload, calls: int, samples: int = 1) -> tuple[Sample, ...]:
         """Samples of a workload that is built into the worker."""
+        self._require_times()
         return _samples(calls, self._ask("reference", workload=workload, calls=calls, samples=samples))
 
     def counters(self) -> dict[str, int]:
@@ -152,6 +155,10 @@ class WorkerSession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _require_times(self) -> None:
+        if self._emulated:
+            raise SessionError(f"{self._device} is emulated: what its emulator takes is no latency")
 
     def _ask(self, operation: str, patience_s: float | None = None, /, **arguments: object) -> dict[str, Any]:
         number = next(self._numbers)

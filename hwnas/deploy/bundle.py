@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from exporters import Artifact
 from exporters.artifact import sha256_of
@@ -22,6 +22,7 @@ from hwnas.decoding import MaxTokens
 from hwnas.deploy.verify import DecodingReport
 from hwnas.errors import DeployError
 from hwnas.families.base import Family, GraphStage
+from hwnas.files import write_text
 from hwnas.space import Candidate, SearchSpace
 from hwnas.workload import Workload
 from profiler.interval import Status
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 MANIFEST, RUNNER, JOURNAL = "manifest.json", "hwnas_run.py", "measured.journal.jsonl"
+DEPLOYED = "deployed.{device}.journal.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +105,14 @@ def write_support(task: Task, folder: Path) -> None:
 
 
 def write_manifest(
-    folder: Path, subject: Subject, *, proof: Proof | None = None, quality: Mapping[str, object] | None = None
+    folder: Path,
+    subject: Subject,
+    *,
+    proof: Proof | None = None,
+    quality: Mapping[str, object] | None = None,
+    examples: Mapping[str, str] | None = None,
 ) -> dict[str, object]:
     """Write ``manifest.json`` over every other file of ``folder``, and return it."""
-    files = {
-        path.name: {"sha256": sha256_of(path), "size_bytes": path.stat().st_size}
-        for path in sorted(folder.iterdir())
-        if path.name != MANIFEST
-    }
     versions = {name: _version(name) for name in ("torch", "onnx", "onnxruntime", "numpy")}
     space, task, promise = subject.space, subject.task, subject.promise
     manifest: dict[str, object] = {
@@ -137,11 +139,38 @@ def write_manifest(
         "predicted_for": promise.predicted_for,
         "proof": None if proof is None else asdict(proof),
         "quality": quality,
+        "examples": examples,
         "versions": {"hwnas": __version__, "python": platform.python_version(), **versions},
-        "files": files,
+        "files": _files_in(folder),
     }
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(folder / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
     return manifest
+
+
+def add_deployment(folder: Path, device: str, seen: Mapping[str, object], journal: Path | None) -> dict[str, object]:
+    """Add to the manifest what was seen on ``device``, in place of what stood there; and its journal, if any.
+
+    Returns the manifest. The bundle's other files stay what they are.
+    """
+    manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    name = DEPLOYED.format(device=device)
+    if journal is not None:
+        shutil.copyfile(journal, folder / name)
+    else:
+        (folder / name).unlink(missing_ok=True)
+    manifest["deployments"] = {**(manifest.get("deployments") or {}), device: dict(seen)}
+    kept = {*manifest["files"], name}
+    manifest["files"] = {path: entry for path, entry in _files_in(folder).items() if path in kept}
+    write_text(folder / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+    return manifest
+
+
+def _files_in(folder: Path) -> dict[str, dict[str, object]]:
+    return {
+        path.name: {"sha256": sha256_of(path), "size_bytes": path.stat().st_size}
+        for path in sorted(folder.iterdir())
+        if path.is_file() and path.name != MANIFEST
+    }
 
 
 def _version(package: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,14 +17,15 @@ from hwnas.deploy.bundle import (
     write_manifest,
     write_support,
 )
+from hwnas.deploy.measured import measure_bundle
 from hwnas.deploy.verify import DecodingReport, compare_decoding, open_bundle
 from hwnas.errors import DeployError
 from hwnas.families.base import Family
 from hwnas.files import artifact_cache
-from hwnas.profiling import Progress, open_for, program_of, quietly, run_plan, target_of
+from hwnas.profiling import Progress, program_of, quietly
 from hwnas.space import Candidate, SearchSpace
 from hwnas.workload import Workload
-from profiler import Device, Plan, PlanItem
+from profiler import Device
 from profiler.exporting import format_of
 
 if TYPE_CHECKING:
@@ -33,8 +35,8 @@ if TYPE_CHECKING:
 
     from hwnas.deploy.runner import Bundle
 
-ROUNDS, MIN_ROUNDS, HALF_WIDTH = 60, 20, 0.01
-"""Rounds at most and at least, and the interval's half at which there are enough."""
+EXAMPLES = 5
+"""Inputs whose answers the manifest tells, so that whoever runs the bundle elsewhere can compare."""
 
 
 def export_bundle(
@@ -80,41 +82,28 @@ def export_bundle(
         subject = Subject(space, candidate, workload, task, stages, artifacts, max_tokens, device.threads, promise)
         write_manifest(folder, subject)
         say(f"measuring on {device.name}")
-        program = program_of(stages, artifacts)
-        item = PlanItem(candidate.key, "model", program, {"role": "bundle", "candidate": candidate.as_dict()})
-        # samples as long as those of tables and finalists: longer ones hold more of the neighbours' disturbance
-        plan = Plan((item,), rounds=ROUNDS, min_rounds=MIN_ROUNDS, half_width=HALF_WIDTH)
-        with open_for(device, cache or artifact_cache(), waiting) as opener:
-            target = target_of(opener)
-            about = {"space": space.name, "fingerprint": space.fingerprint}
-            content = run_plan(opener, target, plan, folder / JOURNAL, workload.as_dict(), about, measuring)
-        measurement = content.measured(target, candidate.key)
-        parity = {
-            name: {
-                "max_abs_error": content.parity[str(target), artifact.sha256].max_abs_error,
-                "tolerance": content.parity[str(target), artifact.sha256].tolerance,
-            }
-            for name, artifact in artifacts.items()
-        }
-        errors = [max(entry[which] for entry in parity.values()) for which in ("max_abs_error", "tolerance")]
-        decoding = _decoded_alike(open_bundle(folder), model, task, decoded, errors, say)
+        measured = measure_bundle(
+            candidate.key,
+            program_of(stages, artifacts),
+            artifacts,
+            device,
+            folder / JOURNAL,
+            workload=workload.as_dict(),
+            about={"space": space.name, "fingerprint": space.fingerprint},
+            meta={"role": "bundle", "candidate": candidate.as_dict()},
+            cache=cache or artifact_cache(),
+            measuring=measuring,
+            waiting=waiting,
+        )
+        errors = [max(entry[which] for entry in measured.parity.values()) for which in ("max_abs_error", "tolerance")]
+        bundle = open_bundle(folder)
+        decoding = _decoded_alike(bundle, model, task, decoded, errors, say)
         quality = None
         if with_quality:
             say("scoring the test split")
             quality = _quality(model, family, task, workload.beam)
-        proof = Proof(
-            target=str(target),
-            clock=target.clock,
-            threads=target.threads,
-            measured_ms=measurement.latency_ms(target.clock),
-            interval_ms=measurement.interval_ms(target.clock),
-            rounds=len(measurement.rounds),
-            status=measurement.status(target.clock),
-            parity=parity,
-            decoding=decoding,
-            environment=content.environment[0].facts,
-        )
-        return write_manifest(folder, subject, proof=proof, quality=quality)
+        proof = Proof(decoding=decoding, **measured.as_dict())  # type: ignore[arg-type]
+        return write_manifest(folder, subject, proof=proof, quality=quality, examples=_examples(bundle, task))
 
 
 def _decoded_alike(
@@ -138,6 +127,18 @@ def _decoded_alike(
             f" e.g. {'; '.join(report.examples)}; it is not written"
         )
     return report
+
+
+def _examples(bundle: Bundle, task: Task) -> dict[str, str]:
+    """Some inputs of the test split that the bundle takes, and what it answers to each."""
+    from hwnas.deploy.runner import BundleError
+
+    found: dict[str, str] = {}
+    texts = list(task.references["test"])
+    for text in texts[:: max(1, len(texts) // EXAMPLES)][:EXAMPLES]:
+        with suppress(BundleError):
+            found[text] = bundle(text)
+    return found
 
 
 def _quality(model: nn.Module, family: Family, task: Task, beam: int) -> dict[str, object]:

@@ -5,6 +5,6 @@ and ``bin`` beside the files the transport keeps.
 """
 
 from profiler.boards.look import Board, look_at, refuse_unfit
-from profiler.boards.setup import Installed, clean, prove, set_up
+from profiler.boards.setup import Installed, OnBoard, clean, prove, set_up
 
-__all__ = ["Board", "Installed", "clean", "look_at", "prove", "refuse_unfit", "set_up"]
+__all__ = ["Board", "Installed", "OnBoard", "clean", "look_at", "prove", "refuse_unfit", "set_up"]

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from hwnas.data.task import Task
-from hwnas.deploy import export as exporting
+from hwnas.deploy import measured
 from hwnas.deploy.bundle import Promise
 from hwnas.deploy.export import export_bundle
 from hwnas.families.base import Vocabularies
@@ -50,7 +50,7 @@ def export(model: nn.Module, task: Task, tmp_path_factory: pytest.TempPathFactor
     """Export the model to a folder, with what is to be different from the usual."""
     cache = tmp_path_factory.mktemp("cache")
     patch = pytest.MonkeyPatch()
-    patch.setattr(exporting, "ROUNDS", 2)  # how precise the latency is, no test here asks
+    patch.setattr(measured, "ROUNDS", 2)  # how precise the latency is, no test here asks
 
     def run(out: Path, *, beam: int = 1, promise: Promise | None = None, **changes: Any) -> dict[str, Any]:
         workload = replace(SPACE.workload, beam=beam)

@@ -1,0 +1,79 @@
+"""``hwnas devices setup`` and ``clean``: what a board needs to run and time models, put there and taken away."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hwnas.cli.console import emit, guarded, say
+from hwnas.cli.options import DevicesOption, JsonOption
+
+NameArgument = Annotated[str, typer.Argument(help="A board of devices.yaml (kind: ssh).")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    app.command(epilog="Example: hwnas devices setup pi4")(setup)
+    app.command(epilog="Example: hwnas devices clean pi4")(clean)
+
+
+@guarded
+def setup(
+    name: NameArgument,
+    runtime: Annotated[
+        list[str] | None, typer.Option("--runtime", help="A runtime to install, again for each; else the device's.")
+    ] = None,
+    devices: DevicesOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Give a board what it needs: a Python environment of its own, from packages downloaded here.
+
+    The board needs no internet, and nothing of its system is changed. Each runtime is proven by a model whose
+    answer is known.
+    """
+    from contextlib import closing
+
+    from hwnas.cli.options import cache_folder
+    from profiler import DeviceError, load_devices, open_session
+    from profiler.boards import prove, set_up
+    from profiler.devices import require_board
+    from profiler.transports.ssh import open_ssh
+
+    board = require_board(load_devices(devices).get(name))
+    if board.python is not None:
+        raise DeviceError(
+            f"{name} has a Python of its own ({board.python}); install its runtimes into that, or take python: out of"
+            " devices.yaml and run this again"
+        )
+    wheels = cache_folder(None).with_name("wheels")
+    with closing(open_ssh(board)) as transport:
+        installed = set_up(name, transport, transport.folder, runtime or [board.runtime], wheels, say)
+    proven = {}
+    for each in installed.runtimes:
+        with closing(open_session(board.model_copy(update={"runtime": each}), cache_folder(None))) as session:
+            proven[each] = prove(session, each)
+    emit(
+        {"device": name, **installed.as_dict(), "proven": proven},
+        json,
+        lambda: f"{name} is ready: {', '.join(proven.values())} answer as they must; {installed.folder}",
+    )
+
+
+@guarded
+def clean(name: NameArgument, devices: DevicesOption = None, json: JsonOption = False) -> None:
+    """Take away everything that hwnas put on a board."""
+    from contextlib import closing
+
+    from profiler import load_devices
+    from profiler.boards import clean as take_away
+    from profiler.devices import require_board
+    from profiler.transports.ssh import open_ssh
+
+    board = require_board(load_devices(devices).get(name))
+    with closing(open_ssh(board)) as transport:
+        folder = transport.folder
+        freed = take_away(name, transport, folder)
+    emit(
+        {"device": name, "folder": folder, "freed_bytes": freed}, json, f"{name}: {freed / 1e6:.0f} MB freed: {folder}"
+    )

@@ -1,0 +1,195 @@
+"""Deploy a bundle to a board: laid out there, compared with PyTorch there, timed there, and left runnable."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from exporters import Artifact
+from exporters.artifact import sha256_of
+from exporters.errors import ArtifactError
+from hwnas.deploy.bundle import RUNNER, add_deployment
+from hwnas.deploy.measured import errors_of, measure_bundle
+from hwnas.deploy.verify import open_bundle
+from hwnas.errors import DeployError
+from hwnas.families.base import GraphStage
+from hwnas.profiling import Progress, opened, program_of, quietly
+from profiler import Program, check_parity, open_session
+from profiler.boards import OnBoard, look_at, refuse_unfit
+from profiler.exporting import format_of
+from profiler.hardware import SshDevice
+from profiler.sustained import sustain
+from profiler.transports.ssh import open_ssh
+
+LAUNCHER = "hwnas-run"
+_TIMEOUT_S = 900.0
+
+Say = Callable[[str], None]
+
+
+def deploy(
+    folder: Path,
+    device: SshDevice,
+    *,
+    cache: Path,
+    sustained_s: float | None = None,
+    say: Say = lambda message: None,
+    measuring: Progress = quietly,
+    sustaining: Callable[[float, float], None] = lambda done, total: None,
+    waiting: Say | None = None,
+) -> dict[str, Any]:
+    """Put the bundle in ``folder`` on ``device`` and return what was seen there, which its manifest tells from now on.
+
+    On an emulated device outputs are compared and nothing is timed. ``sustained_s`` is how long the bundle then
+    runs without a pause. Interrupted while measuring, the same call goes on. Raises :class:`DeployError` for a
+    bundle that cannot be trusted, :class:`profiler.ParityError` if outputs there are not PyTorch's, and
+    :class:`profiler.ProfilerError` if the board fails.
+    """
+    if format_of(device.runtime) != "onnx":
+        raise DeployError(
+            f"a bundle holds ONNX graphs, and {device.name} runs {device.runtime};"
+            " name a device of devices.yaml with runtime: onnxruntime"
+        )
+    manifest = open_bundle(folder).manifest
+    stages = [GraphStage(**stage) for stage in manifest["stages"]]
+    artifacts = {stage.graph: _artifact(folder, stage.graph) for stage in stages}
+    program = program_of(stages, artifacts)
+    say(f"sending the bundle to {device.name}")
+    command = _place(folder, device)
+    seen: dict[str, Any] = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "command": command}
+    seen["answers"] = _answers(manifest.get("examples") or {}, device, command, say)
+    journal = None
+    if device.emulated:
+        say(f"comparing with PyTorch on {device.name}")
+        seen |= _compared(artifacts, device, cache)
+    else:
+        journal = folder.with_name(f".{folder.name}.{device.name}.journal.jsonl")
+        say(f"comparing and measuring on {device.name}")
+        measured = measure_bundle(
+            "bundle", program, artifacts, device, journal,
+            workload=manifest["workload"], about=manifest["space"],
+            meta={"role": "bundle", "candidate": manifest["architecture"]},
+            cache=cache, measuring=measuring, waiting=waiting,
+        )  # fmt: skip
+        seen |= {"source": "measured", **measured.as_dict(), "sustained": None}
+        if sustained_s is not None:
+            say(f"running without a pause on {device.name}")
+            seen["sustained"] = _sustained(program, device, cache, sustained_s, sustaining, waiting)
+    seen["held"] = _held(seen, manifest["limit_ms"])
+    add_deployment(folder, device.name, seen, journal)
+    _place(folder, device)  # the board's manifest says what was seen there, too
+    if journal is not None:
+        journal.unlink()
+    return seen
+
+
+def _place(folder: Path, device: SshDevice) -> str:
+    """Lay the bundle out on the board as it is here, each file by its hash; the command that runs it there."""
+    name = folder.resolve().name
+    with closing(open_ssh(device)) as transport:
+        board = look_at(transport)
+        refuse_unfit(board, device.name)
+        there, place = OnBoard(device.name, transport, board), f"{transport.folder}/bundles/{name}"
+        files = {
+            path.name: {"path": transport.put(path), "sha256": sha256_of(path)}
+            for path in sorted(folder.iterdir())
+            if path.is_file()
+        }
+        launcher = f"{place}/{LAUNCHER}"
+        run = f'#!/bin/sh\nexec {shlex.quote(transport.python)} {shlex.quote(f"{place}/{RUNNER}")} "$@"\n'
+        there.do("folder", target=place, files=files, executable={LAUNCHER: run})
+        command = f"{transport.folder}/bin/{LAUNCHER}"
+        there.do("write", path=command, text=f'#!/bin/sh\nexec {shlex.quote(launcher)} "$@"\n')
+    return command
+
+
+def _answers(examples: Mapping[str, str], device: SshDevice, command: str, say: Say) -> dict[str, object]:
+    """What the board answers by itself to the inputs whose answers the manifest tells."""
+    if not examples:
+        say("note: the bundle was exported without examples; what it answers there is not compared")
+        return {"asked": 0, "equal": 0, "different": []}
+    with closing(open_ssh(device)) as transport:
+        done = transport.run([command, *examples], timeout_s=_TIMEOUT_S)
+    lines = done.stdout.splitlines()
+    if done.status != 0 or len(lines) != len(examples):
+        words = done.stderr.strip().splitlines() or [f"it ended with {done.status}"]
+        raise DeployError(
+            f"{device.name}: {command} does not run there: {words[-1]}; run: hwnas devices setup {device.name}"
+        )
+    pairs = zip(examples.items(), lines, strict=True)
+    different = [f"{text}: {line!r} instead of {wanted!r}" for (text, wanted), line in pairs if line != wanted]
+    return {"asked": len(examples), "equal": len(examples) - len(different), "different": different}
+
+
+def _compared(artifacts: Mapping[str, Artifact], device: SshDevice, cache: Path) -> dict[str, object]:
+    with closing(open_session(device, cache)) as session:
+        target, parity = session.target, {}
+        for name, artifact in artifacts.items():
+            handle = session.load(Program.single(artifact))
+            parity[name] = errors_of(check_parity(artifact, session.run(handle), str(target)))
+            session.unload(handle)
+        facts = session.facts()
+    return {"source": "emulated", "target": str(target), "parity": parity, "environment": facts}
+
+
+def _sustained(
+    program: Program,
+    device: SshDevice,
+    cache: Path,
+    seconds: float,
+    sustaining: Callable[[float, float], None],
+    waiting: Say | None,
+) -> dict[str, object]:
+    with opened(device, cache, waiting) as session:
+        return sustain(session, session.load(program), seconds, sustaining).as_dict()
+
+
+def _held(seen: Mapping[str, Any], limit_ms: float | None) -> bool | None:
+    """Whether the limit was kept, in a burst and, if that was looked at, in the long run; None if nothing tells."""
+    if limit_ms is None or "measured_ms" not in seen:
+        return None
+    sustained = seen["sustained"]
+    return bool(max(seen["measured_ms"], sustained["latency_ms"] if sustained else 0.0) <= limit_ms)
+
+
+def _artifact(folder: Path, graph: str) -> Artifact:
+    try:
+        return Artifact.load(folder / f"{graph}.onnx")
+    except ArtifactError as exc:
+        raise DeployError(str(exc)) from exc
+
+
+def describe(seen: Mapping[str, Any], manifest: Mapping[str, Any], device: str) -> str:
+    """What was seen on a board, and at last whether the promise held, in a few lines."""
+    lines = [
+        f"{graph}: largest difference from PyTorch there {parity['max_abs_error']:.1e}"
+        f" ({parity['tolerance']:.1e} allowed)"
+        for graph, parity in seen["parity"].items()
+    ]
+    answers = seen["answers"]
+    if answers["asked"]:
+        lines.append(f"{answers['equal']} of {answers['asked']} inputs are answered there as here: {seen['command']}")
+        lines += [f"DIFFERENT: {each}" for each in answers["different"]]
+    if seen["source"] == "emulated":
+        return "\n".join([*lines, f"{device} is emulated: its outputs are right, and no latency is told from there"])
+    low, high = seen["interval_ms"]
+    unstable = " (UNSTABLE: its rounds did not agree)" if seen["status"] == "unstable" else ""
+    lines.append(f"burst: {seen['measured_ms']:.4f} ms ({low:.4f}-{high:.4f}) on {seen['target']}{unstable}")
+    if (sustained := seen["sustained"]) is not None:
+        knee = sustained["knee_s"]
+        slows = "it does not slow down" if knee is None else f"it slows down after {knee:.0f} s"
+        lines.append(f"sustained for {sustained['seconds'] / 60:.1f} min: {sustained['latency_ms']:.4f} ms; {slows}")
+    if (predicted_ms := manifest["predicted_ms"]) is not None:
+        off = seen["measured_ms"] / predicted_ms - 1
+        lines.append(f"predicted {predicted_ms:.4f} ms for {manifest['predicted_for']}: off by {off:+.1%}")
+    limit_ms = manifest["limit_ms"]
+    verdict = "no limit was promised" if limit_ms is None else f"limit {limit_ms:.4f} ms: {_verdict(seen['held'])}"
+    return "\n".join([*lines, f"{device}: {verdict}"])
+
+
+def _verdict(held: bool) -> str:
+    return "held" if held else "BROKEN"
