@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exporters import Exporter
 from exporters.artifact import Format
 from exporters.tflite import ConversionError, Converter, TfliteExporter
-from profiler.errors import ToolchainError
+from exporters.tvm import CompilationError, Compiler, TvmExporter
+from profiler.errors import ToolchainError, ToolRefusalError
 from profiler.toolchain import ToolProcess, get_toolchain
 
-FORMATS: Mapping[str, Format] = {"onnxruntime": "onnx", "litert": "tflite", "ethos-u": "tflite"}
+FORMATS: Mapping[str, Format] = {"onnxruntime": "onnx", "litert": "tflite", "tvm": "tvm", "ethos-u": "tflite"}
 """What a runtime runs, or an engine reads; an engine that is not named here reads ONNX."""
+
+FIXED_SHAPES: frozenset[Format] = frozenset({"tflite", "tvm"})
+"""Formats whose graphs have fixed shapes alone."""
 
 PRECISIONS: Mapping[str, str] = {"ethos-u": "int8"}
 """What a runtime's artifacts are exported in unless a user says otherwise: fp32 where it is not named here."""
 
-_TOOLCHAIN = "litert-torch"
+_CONVERTER, _COMPILER = "litert-torch", "tvm"
 
 
 def format_of(runtime: str) -> Format:
@@ -34,15 +38,21 @@ def precision_of(runtime: str) -> str:
 
 
 @contextmanager
-def open_exporter(runtime: str) -> Iterator[Exporter]:
-    """The exporter for what ``runtime`` (or an engine) takes; a converter it starts ends with the block.
+def open_exporter(runtime: str, target: str = "native") -> Iterator[Exporter]:
+    """The exporter for what ``runtime`` (or an engine) takes; a converter or compiler it starts ends with the block.
 
-    Exporting raises :class:`ToolchainError` if it needs a toolchain which is not installed.
+    ``target`` is what a compiler compiles for: this machine's processor, or another by TVM's name
+    (``raspberry-pi/4b-aarch64``). Raises :class:`ToolchainError`, now or when something is exported, if a
+    toolchain that is needed is not installed.
     """
     if format_of(runtime) == "onnx":
         from exporters.onnx import OnnxExporter
 
         yield OnnxExporter()
+        return
+    if format_of(runtime) == "tvm":
+        with closing(ToolchainCompiler(target)) as compiler:
+            yield TvmExporter(compiler)
         return
     converter = ToolchainConverter()
     try:
@@ -58,8 +68,8 @@ class ToolchainConverter:
     """
 
     def __init__(self) -> None:
-        toolchain = get_toolchain(_TOOLCHAIN)
-        versions = [f"{name}-{toolchain.versions[name]}" for name in (_TOOLCHAIN, "ai-edge-quantizer")]
+        toolchain = get_toolchain(_CONVERTER)
+        versions = [f"{name}-{toolchain.versions[name]}" for name in (_CONVERTER, "ai-edge-quantizer")]
         script = hashlib.sha256(toolchain.tool.read_bytes()).hexdigest()[:8]
         self.producer = "/".join([*versions, f"tool-{script}"])
         self._process: ToolProcess | None = None
@@ -75,7 +85,7 @@ class ToolchainConverter:
         log: Path,
     ) -> Mapping[str, Any]:
         """See :class:`exporters.tflite.Converter`; raises :class:`ToolchainError` if it is not installed."""
-        process = self._process or ToolProcess.open(_TOOLCHAIN)
+        process = self._process or ToolProcess.open(_CONVERTER)
         self._process = process
         try:
             facts: Mapping[str, Any] = process.call(
@@ -100,5 +110,52 @@ class ToolchainConverter:
             process.close()
 
 
+class ToolchainCompiler:
+    """Implements :class:`exporters.tvm.Compiler` by the toolchain tvm, started at once: it alone knows the target.
+
+    One that dies (a crash in native code) is started again at the next call.
+    """
+
+    def __init__(self, target: str = "native") -> None:
+        toolchain = get_toolchain(_COMPILER)
+        self._target = target
+        self._process: ToolProcess | None = ToolProcess.open(_COMPILER)
+        try:
+            described = self._process.call("describe", target=target)
+        except BaseException:
+            self.close()
+            raise
+        scripts = hashlib.sha256()
+        for script in sorted(toolchain.tool.parent.glob("tvm_*.py")):
+            scripts.update(script.read_bytes())
+        version = toolchain.versions["apache-tvm"]
+        self.producer = f"tvm-{version}/{described['name']}/schedules-{scripts.hexdigest()[:8]}"
+
+    def compile(self, graph: Path, library: Path, log: Path) -> Mapping[str, Any]:
+        """See :class:`exporters.tvm.Compiler`; raises :class:`ToolchainError` if it is not installed any more."""
+        process = self._process or ToolProcess.open(_COMPILER)
+        self._process = process
+        try:
+            facts: Mapping[str, Any] = process.call(
+                "compile_graph",
+                graph=str(graph.absolute()),
+                library=str(library.absolute()),
+                log=str(log.absolute()),
+                target=self._target,
+            )
+        except ToolRefusalError as exc:
+            raise CompilationError(str(exc)) from exc
+        except ToolchainError as exc:
+            self.close()
+            raise CompilationError(str(exc)) from exc
+        return facts
+
+    def close(self) -> None:
+        """End the process."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.close()
+
+
 if TYPE_CHECKING:
-    _: type[Converter] = ToolchainConverter
+    _: tuple[type[Converter], type[Compiler]] = (ToolchainConverter, ToolchainCompiler)

@@ -12,7 +12,7 @@ from hwnas.space import Candidate, SearchSpace
 from hwnas.workload import Workload
 from latency_luts import LatencyLut, OperatorSpec
 from latency_luts.rows import DISPATCH
-from profiler.exporting import format_of, precision_of
+from profiler.exporting import FIXED_SHAPES, format_of, precision_of
 
 if TYPE_CHECKING:
     import torch
@@ -96,7 +96,7 @@ def as_deployed(family: Family, runtime: str, precision: str | None = None) -> F
     if isinstance(family, Deployed):
         return family
     precision = precision or precision_of(runtime)
-    fixed = format_of(runtime) == "tflite"
+    fixed = format_of(runtime) in FIXED_SHAPES
     return Deployed(family, precision, fixed) if fixed or precision != _PLAIN else family
 
 

@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from profiler.toolchain.catalogue import Toolchain
+from profiler.errors import ToolchainError
+from profiler.toolchain.catalogue import Toolchain, get_toolchain
 
 State = Literal["installed", "outdated", "missing"]
 
@@ -39,6 +40,16 @@ def state(toolchain: Toolchain, root: Path | None = None) -> State:
     if environment(toolchain, root).is_dir():
         return "installed"
     return "outdated" if any(not path.name.endswith(PARTIAL) for path in others(toolchain, root)) else "missing"
+
+
+def installed_python(name: str, root: Path | None = None) -> Path:
+    """The interpreter of toolchain ``name``; raises :class:`ToolchainError` with the command that installs it."""
+    toolchain = get_toolchain(name)
+    found = state(toolchain, root)
+    if found != "installed":
+        what = "is not installed" if found == "missing" else "is of other versions"
+        raise ToolchainError(f"toolchain {name} {what}; run: hwnas toolchain install {name}")
+    return python(environment(toolchain, root))
 
 
 def others(toolchain: Toolchain, root: Path | None = None) -> list[Path]:

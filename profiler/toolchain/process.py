@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from profiler.errors import ToolchainError, ToolRefusalError, TransportError
 from profiler.toolchain.catalogue import Toolchain, get_toolchain
-from profiler.toolchain.place import environment, python, state
+from profiler.toolchain.place import installed_python
 from profiler.transports.local import LocalChannel
 
 SERVE = Path(__file__).with_name("serve.py")
@@ -37,12 +37,7 @@ class ToolProcess:
     @classmethod
     def open(cls, name: str, root: Path | None = None) -> ToolProcess:
         """Start toolchain ``name``; raises :class:`ToolchainError` with the command that installs it."""
-        toolchain = get_toolchain(name)
-        found = state(toolchain, root)
-        if found != "installed":
-            what = "is not installed" if found == "missing" else "is of other versions"
-            raise ToolchainError(f"toolchain {name} {what}; run: hwnas toolchain install {name}")
-        return cls(python(environment(toolchain, root)), toolchain)
+        return cls(installed_python(name, root), get_toolchain(name))
 
     def call(self, function: str, *, timeout_s: float = TIMEOUT_S, **arguments: object) -> Any:
         """What ``function(**arguments)`` of the tool script returns; everything goes as JSON.

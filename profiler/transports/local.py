@@ -28,13 +28,14 @@ _GRACE_S = 5.0
 class LocalTransport:
     """Implements :class:`profiler.transports.Transport` on this machine."""
 
-    def __init__(self) -> None:
+    def __init__(self, python: str = sys.executable) -> None:
         self._scratch: str | None = None
+        self._python = python
 
     @property
     def python(self) -> str:
-        """The interpreter this runs in."""
-        return sys.executable
+        """The interpreter this runs in, unless another was given."""
+        return self._python
 
     def put(self, local: Path) -> str:
         """The file itself: nothing is copied."""
@@ -169,9 +170,16 @@ class LocalChannel:
                 self._stderr.append(line.decode(errors="replace").rstrip())
 
 
-def open_local(_: LocalDevice) -> LocalTransport:
-    """The way to this machine."""
-    return LocalTransport()
+def open_local(device: LocalDevice) -> LocalTransport:
+    """The way to this machine; a runtime in a toolchain brings its own Python.
+
+    Raises :class:`profiler.errors.ToolchainError`, with the command that installs it, if that is missing.
+    """
+    if device.runtime != "tvm":
+        return LocalTransport()
+    from profiler.toolchain.place import installed_python
+
+    return LocalTransport(str(installed_python("tvm")))
 
 
 if TYPE_CHECKING:

@@ -21,10 +21,11 @@ from .onnx_runtime import OnnxProgram, OnnxRuntime
 from .protocol import Request, WorkerError, parsed
 from .references import REFERENCES
 from .survey import survey
+from .tvm_runtime import TvmProgram, TvmRuntime
 
-Runtime = OnnxRuntime | LiteRt
-Loaded = OnnxProgram | LiteRtProgram
-RUNTIMES: dict[str, Callable[[int, str], Runtime]] = {"onnxruntime": OnnxRuntime, "litert": LiteRt}
+Runtime = OnnxRuntime | LiteRt | TvmRuntime
+Loaded = OnnxProgram | LiteRtProgram | TvmProgram
+RUNTIMES: dict[str, Callable[[int, str], Runtime]] = {"onnxruntime": OnnxRuntime, "litert": LiteRt, "tvm": TvmRuntime}
 
 
 class Worker:

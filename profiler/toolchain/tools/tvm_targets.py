@@ -1,0 +1,49 @@
+"""Targets: the processor here or another one, by TVM's names, and its vectors."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import tvm
+from tvm.target import codegen
+from tvm_isa import Isa
+
+_VECTORS = {"avx512f": Isa(16, 32), "neon": Isa(4, 32), "avx": Isa(8, 16)}
+
+
+def target_of(spec: str) -> Any:
+    """``native``, a tag of TVM's or a target in JSON; raises ``ValueError`` for anything else."""
+    if spec == "native":
+        return tvm.target.Target({"kind": "llvm", "mcpu": codegen.llvm_get_system_cpu()})
+    try:
+        target = tvm.target.Target(json.loads(spec) if spec.startswith("{") else spec)
+    except (ValueError, TypeError, RuntimeError) as exc:
+        first = (str(exc).strip() or "unknown").splitlines()[0]
+        raise ValueError(
+            f"{spec!r} is no target: {first}; name native, a tag like raspberry-pi/4b-aarch64, or JSON"
+        ) from exc
+    if str(target.kind) != "llvm":
+        raise ValueError(f"{spec!r} is a target of kind {target.kind}; only processors (llvm) have schedules here")
+    return target
+
+
+def name_of(target: Any) -> str:
+    """Processor, triple and attributes."""
+    attributes = target.attrs
+    parts = [str(attributes.get("mcpu", "generic")), str(attributes.get("mtriple", "") or "")]
+    return "-".join(["llvm", *(part for part in parts if part), *(str(a) for a in attributes.get("mattr", ()) or ())])
+
+
+def is_foreign(target: Any) -> bool:
+    """Whether its code is for another architecture than this machine's."""
+    triple = str(target.attrs.get("mtriple", "") or "")
+    return bool(triple) and triple.split("-", maxsplit=1)[0] != codegen.llvm_get_system_triple().split("-")[0]
+
+
+def isa_of(target: Any) -> Isa:
+    """The widest vectors it has, by LLVM's features."""
+    for feature, isa in _VECTORS.items():
+        if codegen.target_has_features(feature, target):
+            return isa
+    return Isa(4, 16)

@@ -1,0 +1,99 @@
+"""Runs in the toolchain tvm: an ONNX graph to one shared library, by the schedules in the files beside this one."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+warnings.simplefilter("ignore")
+sys.path.insert(0, str(Path(__file__).parent))
+
+import numpy as np  # noqa: E402
+import onnx  # noqa: E402
+import tvm  # noqa: E402
+from tvm import tirx  # noqa: E402
+from tvm.relax.frontend.onnx import from_onnx  # noqa: E402
+from tvm_linking import link  # noqa: E402
+from tvm_lowering import lowered  # noqa: E402
+from tvm_schedules import scheduled  # noqa: E402
+from tvm_targets import isa_of, name_of, target_of  # noqa: E402
+
+
+def check() -> dict[str, object]:
+    """Versions; proves that a graph can be compiled, linked, loaded and run, and gives what it should."""
+    with tempfile.TemporaryDirectory() as folder:
+        graph, library, log = (str(Path(folder) / name) for name in ("m.onnx", "m.so", "log"))
+        weight = np.arange(15, dtype=np.float32).reshape(5, 3)
+        onnx.save(_product(weight), graph)
+        compile_graph(graph, library, log)
+        machine = tvm.runtime.vm.VirtualMachine(tvm.runtime.load_module(library), tvm.cpu())
+        x = np.linspace(-1, 1, 10, dtype=np.float32).reshape(2, 5)
+        if not np.allclose(machine["main"](tvm.runtime.tensor(x)).numpy(), x @ weight, atol=1e-5):
+            raise ValueError("a compiled product is not the product")
+    packages = ("apache-tvm", "apache-tvm-ffi", "onnx", "numpy")
+    return {**{package: metadata.version(package) for package in packages}, "target": describe()["name"]}
+
+
+def describe(target: str = "native") -> dict[str, object]:
+    """What a target is called: everything of it that decides the code; and its vectors."""
+    found = target_of(target)
+    isa = isa_of(found)
+    return {"name": name_of(found), "lanes": isa.lanes, "registers": isa.registers}
+
+
+def compile_graph(graph: str, library: str, log: str, target: str = "native") -> dict[str, object]:
+    """Compile the ONNX file ``graph`` for ``target`` to the shared object ``library``.
+
+    ``target``: ``native``, a tag of TVM's (``raspberry-pi/4b-aarch64``) or a target in JSON. What the compiler
+    prints goes to ``log``, which is left only if it fails. Returns ``kernels``, the functions there are.
+    """
+    with _printing_to(log):
+        found = target_of(target)
+        isa = isa_of(found)
+        with found:
+            mod = from_onnx(onnx.load(graph), keep_params_in_input=False)
+            mod = scheduled(lowered(mod, isa), isa)
+            built = tvm.compile(mod, found)
+        link(built, Path(library), found)
+    Path(log).unlink()
+    return {"kernels": sorted(v.name_hint for v, f in mod.functions_items() if isinstance(f, tirx.PrimFunc))}
+
+
+def _product(weight: Any) -> Any:
+    helper, real = onnx.helper, onnx.TensorProto.FLOAT
+    rows, columns = weight.shape
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "product",
+        [helper.make_tensor_value_info("x", real, [2, rows])],
+        [helper.make_tensor_value_info("y", real, [2, columns])],
+        [onnx.numpy_helper.from_array(weight, "w")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@contextmanager
+def _printing_to(path: str) -> Iterator[None]:
+    """The compiler's native code prints too, so the descriptors themselves are turned."""
+    kept = os.dup(2)
+    with Path(path).open("wb", buffering=0) as stream:
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
+    try:
+        yield
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        raise
+    finally:
+        os.dup2(kept, 1)
+        os.dup2(kept, 2)
+        os.close(kept)

@@ -1,0 +1,167 @@
+"""The runtime tvm: libraries that TVM compiled, run by its virtual machine."""
+
+from __future__ import annotations
+
+import functools
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .protocol import Request, WorkerError
+from .stages import Arrays, check_wiring, inputs_of, lookup, require_stages, source
+
+
+class TvmRuntime:
+    """Programs on TVM's runtime alone, without its compiler. A graph has fixed shapes and keeps its state.
+
+    A library does not tell the names of its inputs and outputs; they are those of the reference, in its order.
+    """
+
+    def __init__(self, threads: int, provider: str) -> None:
+        if provider != "cpu":
+            raise WorkerError(f"the runtime tvm has no provider {provider!r}; use provider: cpu")
+        os.environ["TVM_USE_RUNTIME_LIB"] = "1"  # the compiler is a hundred times as large, and of no use here
+        os.environ["TVM_NUM_THREADS"] = str(threads)
+        try:
+            import tvm  # type: ignore[import-not-found, unused-ignore]
+            import tvm_ffi  # type: ignore[import-not-found, unused-ignore]
+            from tvm.runtime import vm  # type: ignore[import-not-found, unused-ignore]
+        except ImportError as exc:
+            raise WorkerError(f"the runtime tvm is not here ({exc}); run: hwnas toolchain install tvm") from exc
+        self.version = f"tvm-{tvm.__version__}"
+        self.ffi, self.tvm, self.machine = tvm_ffi, tvm, vm.VirtualMachine
+        self.graphs: dict[str, tuple[TvmGraph, int]] = {}
+
+    def open(self, path: str) -> Any:
+        """A virtual machine of a library."""
+        with tempfile.TemporaryDirectory(prefix="hwnas-") as folder:
+            library = Path(folder) / "graph.so"  # the loader goes by the suffix
+            library.symlink_to(Path(path).resolve())
+            module = self.ffi.load_module(str(library), keep_module_alive=False)
+        return self.machine(module, self.tvm.cpu())
+
+    def tensor(self, array: Any) -> Any:
+        """A copy that TVM's kernels may read: aligned and whole."""
+        return self.tvm.runtime.tensor(np.ascontiguousarray(array))
+
+    def load(self, stages: list[Request]) -> TvmProgram:
+        """A virtual machine for every stage, and what moves values between them."""
+        return TvmProgram(self, stages)
+
+    def unload(self, program: Any) -> None:
+        """Free the program's machines and values."""
+        for held in (program.calls, program.graphs):
+            held.clear()
+
+
+class TvmProgram:
+    """Stages as virtual machines; ``calls`` is what one call of the program runs, in order.
+
+    What a stage carries or is fed is handed on as it is: a call writes new outputs and copies nothing.
+    """
+
+    def __init__(self, runtime: TvmRuntime, stages: list[Request]) -> None:
+        require_stages(stages)
+        self.stages, self.runtime = stages, runtime
+        self.references = [inputs_of(stage) for stage in stages]
+        self.graphs: dict[str, TvmGraph] = {}
+        self.calls: list[Callable[[], object]] = []
+        for stage, reference in zip(stages, self.references, strict=True):
+            graph = TvmGraph(runtime, stage, reference)
+            check_wiring(stage, list(graph.inputs))
+            self.graphs[stage["name"]] = graph
+            for iteration in range(stage["repeat"]):
+                self.calls.append(self._call(stage, graph, iteration, reference))
+
+    def evaluate(self, replaced: Arrays | None) -> Arrays:
+        """Outputs of the last stage, by the calls that are timed, for the reference inputs or others."""
+        first, reference = self.graphs[self.stages[0]["name"]], self.references[0]
+        unknown = sorted(set(replaced or {}) - set(reference))
+        if unknown:
+            raise WorkerError(f"no input {', '.join(unknown)}; known: {', '.join(reference)}")
+        try:
+            for name, value in (replaced or {}).items():
+                first.set(name, value)
+            for call in self.calls:
+                call()
+        finally:
+            for name in replaced or {}:
+                first.set(name, reference[name])
+        last = self.graphs[self.stages[-1]["name"]]
+        return {name: value.numpy() for name, value in zip(last.names, last.outputs, strict=True)}
+
+    def synchronize(self) -> None:
+        """Nothing: a call returns when it is done."""
+
+    def _call(self, stage: Request, graph: TvmGraph, iteration: int, reference: Arrays) -> Callable[[], object]:
+        """What runs an iteration: values that change are put in their places first."""
+        moves: list[Callable[[], object]] = []
+        for name, place in graph.inputs.items():
+            where = f"stage {stage['name']}: input {name}"
+            if name in stage["carry"] and iteration > 0:
+                moves.append(functools.partial(graph.take, place, graph, graph.output(stage["carry"][name], where)))
+            elif name in stage["carry"] or name == stage["counter"]:
+                given = graph.tensor(name, source(stage, name, iteration, {}, reference))
+                moves.append(functools.partial(graph.arguments.__setitem__, place, given))
+            elif iteration == 0 and name in stage["feeds"]:
+                origin, _, output = stage["feeds"][name].partition(".")
+                fed = lookup(self.graphs, origin, where)
+                moves.append(functools.partial(graph.take, place, fed, fed.output(output, where)))
+        if not moves:
+            return graph.run
+
+        def call() -> None:
+            for move in moves:
+                move()
+            graph.run()
+
+        return call
+
+
+class TvmGraph:
+    """One virtual machine with its arguments and its last outputs, as TVM's tensors."""
+
+    def __init__(self, runtime: TvmRuntime, stage: Request, reference: Arrays) -> None:
+        self.where, self.runtime = f"stage {stage['name']}", runtime
+        self.shapes = {name: (tuple(value.shape), value.dtype) for name, value in reference.items()}
+        self.inputs = {name: place for place, name in enumerate(reference)}
+        self.names = outputs_of(stage)
+        self.main = runtime.open(stage["path"])["main"]
+        self.arguments = [runtime.tensor(value) for value in reference.values()]
+        self.outputs: list[Any] = []
+        self.run = self._run_one if len(self.names) == 1 else self._run_several
+
+    def _run_one(self) -> None:
+        self.outputs = [self.main(*self.arguments)]
+
+    def _run_several(self) -> None:
+        self.outputs = self.main(*self.arguments)
+
+    def set(self, name: str, value: Any) -> None:
+        """Give an input."""
+        self.arguments[self.inputs[name]] = self.tensor(name, value)
+
+    def tensor(self, name: str, value: Any) -> Any:
+        """An input's value in the memory and the type it is wanted in."""
+        shape, dtype = self.shapes[name]
+        if tuple(value.shape) != shape:
+            raise WorkerError(f"{self.where}: input {name} has the fixed shape {shape}, not {tuple(value.shape)}")
+        return self.runtime.tensor(value.astype(dtype))
+
+    def output(self, name: str, where: str) -> int:
+        """The place of an output."""
+        return int(lookup({own: place for place, own in enumerate(self.names)}, name, where))
+
+    def take(self, place: int, origin: TvmGraph, output: int) -> None:
+        """Let an argument be what another graph, or this one, gave last."""
+        self.arguments[place] = origin.outputs[output]
+
+
+def outputs_of(stage: Request) -> list[str]:
+    """The names of the outputs of a stage's graph."""
+    with np.load(stage["reference"], allow_pickle=False) as stored:
+        return [key[7:] for key in stored.files if key.startswith("output/")]
