@@ -273,7 +273,7 @@ def open_ssh(device: SshDevice) -> SshTransport:
 
 def _start_error(reply: dict[str, Any]) -> str:
     if reply.get("errno") == errno.ENOEXEC:
-        return "it is a program for another architecture"
+        return "it is no program for that machine (another architecture?)"
     return str(reply["error"]).lower()
 
 

@@ -302,7 +302,7 @@ def _lapse(exc: Exception) -> str:
 
     if isinstance(exc, paramiko.ssh_exception.NoValidConnectionsError):
         return f"cannot be reached: {(next(iter(exc.errors.values())).strerror or 'refused').lower()}"
-    if isinstance(exc, TimeoutError) or "banner" in str(exc):
+    if isinstance(exc, TimeoutError) or "banner" in str(exc) or "No existing session" in str(exc):
         return "does not answer; is the board on?"
     reason = getattr(exc, "strerror", None) or str(exc) or "the connection was closed"
     return f"cannot be reached: {reason.lower()}"

@@ -208,9 +208,9 @@ class Wire:
         last = words[-1]
         if status == -1 and not said:
             return ConnectionLostError(f"{self.name}: the connection was lost while {python} started there")
-        if "format error" in last.lower() or "cannot execute" in last.lower():
+        if status == 126 and "denied" not in last:
             return TransportError(
-                f"{self.name}: {python} there is a program for another architecture ({last});"
+                f"{self.name}: {python} there is no program for that machine (another architecture?);"
                 f" run: hwnas devices setup {self.name}, or correct python: in devices.yaml"
             )
         if status == 127 or "not found" in last or "no such file" in last.lower():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from ssh.link import Link
 from ssh.sshd import Sshd, require_sshd
 
 
@@ -29,7 +31,36 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def sshd(shared_sshd: Sshd, user: Path) -> Sshd:
-    """The shared server, known to the user."""
+def sshd(shared_sshd: Sshd, user: Path) -> Iterator[Sshd]:
+    """The shared server, known to the user; nothing that a test started there outlives it."""
     (user / ".ssh" / "known_hosts").write_text(shared_sshd.known_host)
-    return shared_sshd
+    yield shared_sshd
+    shared_sshd.await_quiet()
+
+
+@pytest.fixture
+def own_sshd(tmp_path: Path, user: Path) -> Iterator[Callable[..., Sshd]]:
+    """Starts a server of a test's own, known to the user."""
+    made: list[Sshd] = []
+
+    def start(**options: Any) -> Sshd:
+        require_sshd()
+        made.append(Sshd(tmp_path / f"sshd{len(made)}", **options).start())
+        with (user / ".ssh" / "known_hosts").open("a") as stream:
+            stream.write(made[-1].known_host)
+        return made[-1]
+
+    yield start
+    for server in made:
+        server.stop()
+        server.await_quiet()
+
+
+@pytest.fixture
+def link(sshd: Sshd, user: Path) -> Iterator[Link]:
+    """A network between the user and the shared server; the server is known behind it."""
+    link = Link(sshd.port)
+    with (user / ".ssh" / "known_hosts").open("a") as stream:
+        stream.write(sshd.known_host.replace(f":{sshd.port} ", f":{link.port} "))
+    yield link
+    link.close()

@@ -55,6 +55,7 @@ class Sshd:
     folder: Path
     settings: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
+    wrapper: tuple[str, ...] = ()
     port: int = 0
     process: subprocess.Popen[bytes] | None = None
 
@@ -78,6 +79,11 @@ class Sshd:
     def known_host(self) -> str:
         kind, key = (self.folder / "host_key.pub").read_text().split()[:2]
         return f"[127.0.0.1]:{self.port} {kind} {key}\n"
+
+    @property
+    def fingerprint(self) -> str:
+        command = ["ssh-keygen", "-lf", self.folder / "host_key.pub"]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[1]
 
     def start(self) -> Sshd:
         server = require_sshd()
@@ -108,7 +114,8 @@ class Sshd:
         config.write_text("\n".join(lines) + "\n")
         subprocess.run([server, "-t", "-f", config], check=True)
         self.log = self.folder / "log"
-        self.process = subprocess.Popen([server, "-D", "-f", config, "-E", self.log], stdin=subprocess.DEVNULL)
+        command = [*self.wrapper, server, "-D", "-f", config, "-E", self.log]
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
         deadline = time.monotonic() + 20
         while True:
             try:
@@ -124,6 +131,17 @@ class Sshd:
         """The server's processes of connections."""
         assert self.process is not None
         return descendants(self.process.pid)
+
+    def started(self) -> dict[int, str]:
+        """What runs on the board on behalf of its visitors, by process id."""
+        return running_with(f"HWNAS_LOCKS={self.folder}/locks")
+
+    def await_quiet(self, timeout_s: float = 20) -> None:
+        """Nothing that visitors started is left, or comes to its end now."""
+        deadline = time.monotonic() + timeout_s
+        while self.started():
+            assert time.monotonic() < deadline, self.started()
+            time.sleep(0.02)
 
     def stop(self) -> None:
         """End the server and all it started."""
