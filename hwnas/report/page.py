@@ -54,8 +54,7 @@ def write_report(paths: Sequence[Path], out: Path, *, space: str | None = None, 
     own = [table for run in runs for table in run.tables]
     tables = _each_once([*own, *given, *reader.tables_beside(runs)])
     known = [] if loaded is None else predictions_for(loaded, tables, given=given)
-    options = _search_options()
-    views = [RunView(run, number, known, options) for number, run in enumerate(runs, start=1)]
+    views = [RunView(run, number, known) for number, run in enumerate(runs, start=1)]
     shown = _shown(views, [*own, *given], known)
     for view in views:
         view.missing.extend(missing_of(view, named, loaded is not None))
@@ -81,14 +80,6 @@ def _shown(views: Sequence[RunView], wanted: Sequence[TableFile], known: Sequenc
     used = {id(view.predictions) for view in views}
     paths = {table.document.path.resolve() for table in wanted}
     return [p for p in known if id(p) in used or p.table.document.path.resolve() in paths]
-
-
-def _search_options() -> frozenset[str]:
-    import inspect
-
-    from hwnas.cli.search import search
-
-    return frozenset(f"--{name.replace('_', '-')}" for name in inspect.signature(search).parameters)
 
 
 def _rendered(views: Sequence[RunView], shown: Sequence[Predictions], space: str) -> str:

@@ -30,8 +30,8 @@ class Command:
         return parts
 
 
-def commands_of(run: Run, table: TableFile | None, known_options: frozenset[str]) -> list[Command]:
-    """In the order they are given; ``known_options`` are those of ``hwnas search``."""
+def commands_of(run: Run, table: TableFile | None) -> list[Command]:
+    """In the order they are given."""
     found: list[Command] = []
     if run.demo is not None:
         found.append(_demo(run.demo))
@@ -39,11 +39,10 @@ def commands_of(run: Run, table: TableFile | None, known_options: frozenset[str]
         found.append(_profile(table))
     search = run.search
     if search is not None and search.journal is not None:
-        supernet = _supernet(run)
-        found.append(_search(search.journal, search, table, supernet, known_options, "the search"))
+        found.append(_search(run, search, search.journal, table))
         beside = search.baseline
-        if beside is not None and beside.journal is not None:
-            found.append(_search(beside.journal, beside, table, supernet, known_options, "random search beside it"))
+        if beside is not None and beside.journal is not None and beside.folder.parent != search.folder:
+            found.append(_search(run, beside, beside.journal, table, beside=search))
     if run.bundle is not None and search is not None:
         found.append(_export(run, run.bundle, search, table))
     return found
@@ -104,21 +103,13 @@ def _profile(table: TableFile) -> Command:
 
 
 def _search(
-    journal: Document,
-    search: Search,
-    table: TableFile | None,
-    supernet: str,
-    known_options: frozenset[str],
-    what: str,
+    run: Run, search: Search, journal: Document, table: TableFile | None, beside: Search | None = None
 ) -> Command:
     words: Words = ["hwnas search"]
     words += _option("--space", journal.figure("/0/space"))
-    words += ["--table", "TABLE" if table is None else table.document.path.name, "--supernet", supernet]
+    words += ["--table", "TABLE" if table is None else table.document.path.name, "--supernet", _supernet(run)]
     words += _option("--method", journal.figure("/0/searcher"))
-    for pointer, _ in journal.items("/0/settings"):
-        option = f"--{pointer.rsplit('/', 1)[1].replace('_', '-')}"
-        if option in known_options:
-            words += _option(option, journal.figure(pointer))
+    words += _settings(journal)
     words += _option("--seed", journal.figure("/0/seed"))
     words += _option("--latency-ms", within(journal, "/0/limits", r"latency <= (\S+) ms"))
     sure = within(journal, "/0/limits", r"at (\S+) % confidence")
@@ -126,8 +117,30 @@ def _search(
         words += _option("--confidence", Figure(sure.number / 100, sure.sources, "within-percent"))
     words += _option("--validation-pairs", within(journal, "/0/evaluator", r"/(\d+) pairs"))
     if journal.has("/0/settings/excluded"):
-        words += ["--exclude", "THE-OTHER-SEARCH"]
+        words += ["--exclude", "SEARCH" if beside is None else beside.folder.name]
+    if search.baseline is not None and search.baseline.folder.parent == search.folder:
+        words.append("--baseline")
+    what = "the search" if beside is None else "random search beside it"
     return Command(what, (*words, "--out", search.folder.name))
+
+
+def _settings(journal: Document) -> Words:
+    """Those of HAT's evolution have options of their own, what random search spends is all it has to be told."""
+    method = journal.text("/0/searcher")
+    if method == "random":
+        spent = journal.all("/*/loss", "count")
+        return [] if spent is None else ["--evaluations", spent]
+    words: Words = []
+    for pointer, value in journal.items("/0/settings"):
+        name, figure = pointer.rsplit("/", 1)[1], journal.figure(pointer)
+        if name == "objectives":
+            for place, objective in journal.items(pointer):
+                if "/" not in str(objective):
+                    words += _option("--objective", journal.figure(place))
+        elif name != "excluded" and figure is not None and value is not None:
+            own = method == "evolution" or name == "evaluations"
+            words += [f"--{name.replace('_', '-')}", figure] if own else [f"--set {name}=", figure]
+    return words
 
 
 def _export(run: Run, bundle: Document, search: Search, table: TableFile | None) -> Command:

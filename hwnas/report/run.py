@@ -13,7 +13,14 @@ from hwnas.report.documents import Document, read_json, read_lines
 from latency_luts import LatencyLut
 
 JOURNAL, RESULT, FINALISTS, FRONT = "search.journal.jsonl", "search.json", "finalists.journal.jsonl", "front.json"
-BASELINE, BUNDLE, MANIFEST, DEMO, EXPLANATION = "baseline", "bundle", "manifest.json", "demo.json", "explain.json"
+PAGE, BASELINE, BUNDLE, MANIFEST, DEMO, EXPLANATION = (
+    "report.html",
+    "baseline",
+    "bundle",
+    "manifest.json",
+    "demo.json",
+    "explain.json",
+)
 TABLES = "*.lut.jsonl"
 
 

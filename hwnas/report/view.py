@@ -42,12 +42,11 @@ class FrontRow:
 
 @dataclass(frozen=True)
 class RunView:
-    """One run; ``known`` are the tables at hand, ``options`` those of ``hwnas search``."""
+    """One run; ``known`` are the tables at hand."""
 
     run: Run
     number: int
     known: Sequence[Predictions]
-    options: frozenset[str]
     missing: list[Missing] = field(default_factory=list)
 
     @property
@@ -373,4 +372,4 @@ class RunView:
     @property
     def commands(self) -> list[Command]:
         """What makes this run again."""
-        return commands_of(self.run, None if self.predictions is None else self.predictions.table, self.options)
+        return commands_of(self.run, None if self.predictions is None else self.predictions.table)

@@ -6,6 +6,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,7 +63,13 @@ class Browser:
 
     def show(self, path, width, height, *, dark=False, scale=1):
         """Load a file at a width, light or dark, and wait until it is there."""
-        self("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=width < 600)
+        self(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=scale,
+            mobile=width < 600,
+        )
         scheme = "dark" if dark else "light"
         self("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         self.events.clear()
@@ -108,10 +115,11 @@ def browser(folder):
         "--no-first-run", "--no-default-browser-check", "--disable-background-networking", "--hide-scrollbars",
         "--font-render-hinting=none", f"--user-data-dir={folder}",
     )  # fmt: skip
-    command = f'exec "$0" "$@" 3<&{its_input} 4>&{its_output}'
-    with open(Path(folder) / "log", "wb") as log:
+    there = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4)"
+    command = f"{there}; os.execvp(sys.argv[3], sys.argv[3:])"
+    with (Path(folder) / "log").open("wb") as log:
         process = subprocess.Popen(
-            ["sh", "-c", command, chromium(), *options],
+            [sys.executable, "-c", command, str(its_input), str(its_output), chromium(), *options],
             pass_fds=(its_input, its_output),
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -59,6 +59,15 @@
     svg.addEventListener("pointerdown", find);
     svg.addEventListener("pointerleave", hide);
   }
+  const words = { value: "", change: "the first over the second, less one", min: "the least of", max: "the most of",
+    sum: "the sum of", count: "the number of" };
+  document.addEventListener("pointerover", (event) => {
+    const from = event.target.closest?.("data[data-source], tspan[data-source]");
+    if (!from) { if (!event.target.closest?.("svg")) hide(); return; }
+    const how = from.dataset.how ?? "value", places = from.dataset.source.split(" ").map((p) => [decodeURI(p)]);
+    const told = words[how] ?? how.replaceAll("-", " ").replace(":", " ");
+    show([...(told ? [[told]] : []), ...places], event.clientX, event.clientY);
+  });
   window.addEventListener("scroll", hide, { passive: true });
   window.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
 })();
