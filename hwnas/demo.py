@@ -19,7 +19,9 @@ from hwnas.limits import CandidateLimits, latency_range_ms
 from hwnas.profiling import Sampling, profile_space
 from hwnas.search.evolution import EvolutionSettings
 from hwnas.search.journal import read_candidates
-from hwnas.searching import JOURNAL, Method, SearchOutcome, SearchRequest, search_and_measure
+from hwnas.search.outcome import SearchOutcome
+from hwnas.search.request import SearchRequest
+from hwnas.searching import JOURNAL, search_and_measure
 from hwnas.space import Candidate
 from hwnas.spaces import load_space
 from profiler import Device
@@ -156,7 +158,7 @@ def run_demo(
     limit_ms = low_ms + settings.limit_share * (high_ms - low_ms)
     limits = CandidateLimits(space, family, workload, latency, latency_ms=limit_ms)
 
-    def search(method: Method, exclude: Sequence[Candidate] = ()) -> SearchOutcome:
+    def search(method: str, exclude: Sequence[Candidate] = ()) -> SearchOutcome:
         request = SearchRequest(
             method,
             settings.evolution,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -33,7 +33,7 @@ class Finalist:
     measurement was predicted to lie between at the same confidence (``None`` if the table cannot tell).
     ``status`` says how far the measurement can be trusted, ``failed`` why there is none (``None``
     without a device). ``energy_mj`` is the table's, if it has energies; ``peak_memory_mib`` the
-    family's count.
+    family's count; ``elsewhere_ms`` what other devices' tables predict for them.
     """
 
     candidate: Candidate
@@ -46,6 +46,7 @@ class Finalist:
     peak_memory_mib: float | None = None
     status: Status | None = None
     failed: str | None = None
+    elsewhere_ms: Mapping[str, float] | None = None
 
     def as_dict(self) -> dict[str, object]:
         """JSON-able; the candidate by choice."""

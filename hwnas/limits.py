@@ -77,13 +77,14 @@ class CandidateLimits:
     def _fits(self, candidate: Candidate) -> bool:
         known = self._known.get(candidate)
         if known is None:
-            known = self.params_m is None or self._params_m(candidate) <= self.params_m
+            known = self.params_m is None or self.params_of(candidate) <= self.params_m
             if known and self.peak_memory_mib is not None:
                 known = self.peak_memory_of(candidate) <= self.peak_memory_mib
             self._known[candidate] = known
         return known
 
-    def _params_m(self, candidate: Candidate) -> float:
+    def params_of(self, candidate: Candidate) -> float:
+        """Millions of parameters of a candidate, all counted."""
         return self.family.count(self.space, candidate, self.workload, "full").params / 1e6
 
     def peak_memory_of(self, candidate: Candidate) -> float:
@@ -134,7 +135,7 @@ class CandidateLimits:
                 ends = f"the thriftiest candidate takes {least[0]:.4g} mJ, the hungriest {most[0]:.4g} mJ"
                 self._refuse("energy", self.energy_mj < least[0], ends)
         if self.params_m is not None:
-            low, high = self._params_m(smallest), self._params_m(largest)
+            low, high = self.params_of(smallest), self.params_of(largest)
             ends = f"the smallest candidate has {low:.4g} M, the largest {high:.4g} M"
             self._refuse("params", self.params_m < low, ends)
         if self.peak_memory_mib is not None:

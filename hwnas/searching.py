@@ -1,17 +1,15 @@
-"""The search of a space on a device: inherited-weight loss, hard limits, and winners measured in the end."""
+"""The search of a space on devices: losses, hard limits, random search beside it, and winners measured in the end."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from hwnas.candidates import write_candidate
 from hwnas.changed import changed_during
-from hwnas.errors import InfeasibleError, SearchError
+from hwnas.device_limits import DeviceLimits
 from hwnas.evaluators.inherited import InheritedLoss
 from hwnas.evaluators.pool import evaluating
 from hwnas.families.base import Family
@@ -19,12 +17,18 @@ from hwnas.files import artifact_cache, write_json
 from hwnas.finalists import Finalist, SearchLatency, measure_finalists, pick_winner, predicted_interval
 from hwnas.latency import TableLatency
 from hwnas.limits import CandidateLimits
-from hwnas.predictors.latency import PredictorLatency
+from hwnas.objectives import costs_of
 from hwnas.profiling import Progress, quietly
-from hwnas.search.evolution import Evolution, EvolutionSettings
-from hwnas.search.protocol import Evaluator
-from hwnas.search.random_search import RandomSearch
-from hwnas.search.run import SearchResult, run_search, search_header
+from hwnas.search.fronts import figures
+from hwnas.search.honesty import compare, require_hypervolume
+from hwnas.search.identity import fingerprint_of_limits
+from hwnas.search.methods import METHODS
+from hwnas.search.outcome import Front, SearchOutcome
+from hwnas.search.protocol import Evaluation
+from hwnas.search.random_search import RandomSettings
+from hwnas.search.request import SearchRequest, kept_below
+from hwnas.search.run import SearchResult, best_of
+from hwnas.search.runs import JOURNAL, Runs
 from hwnas.space import Candidate, SearchSpace
 from latency_luts import LatencyLut
 from profiler import Device, read_journal
@@ -33,128 +37,12 @@ if TYPE_CHECKING:
     from hwnas.data.task import Pair, Task
     from hwnas.supernet import SuperTransformer
 
-JOURNAL, FINALISTS = "search.journal.jsonl", "finalists.journal.jsonl"
-"""In a search's folder: every candidate it evaluated."""
+__all__ = ["BASELINE", "FINALISTS", "FRONT", "JOURNAL", "OUTCOME", "WINNER", "fixed_subset", "search_and_measure"]
 
-CONFIDENCE = 0.95
-MARGIN = 0.02
-
-Method = Literal["evolution", "random"]
-
-
-@dataclass(frozen=True, slots=True)
-class SearchRequest:
-    """How to search: method, HAT's settings, seed, and how many pairs and finalists are looked at.
-
-    ``validation_pairs`` ``None`` scores on the whole validation split, as HAT does. A table is off
-    by a little and a device is never twice the same, so the search stays below the latency limit: it
-    holds the limit against what a measurement stays below at ``confidence``, or predictions to the
-    share ``1 - margin`` of it. If neither is given, the confidence is 0.95 where the latency model
-    knows intervals, else the margin 0.02. What was measured is held to the limit itself.
-    """
-
-    method: Method = "evolution"
-    settings: EvolutionSettings = field(default_factory=EvolutionSettings)
-    seed: int = 0
-    validation_pairs: int | None = None
-    finalists: int = 5
-    rounds: int = 40
-    margin: float | None = None
-    confidence: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.margin is not None and not 0 <= self.margin < 1:
-            raise SearchError(f"search: the margin is {self.margin}; it must be a share in [0, 1), like 0.02")
-        if self.confidence is not None and not 0.5 <= self.confidence < 1:
-            raise SearchError(
-                f"search: the confidence is {self.confidence}; it must be a share in [0.5, 1), like {CONFIDENCE}"
-            )
-        if self.margin is not None and self.confidence is not None:
-            raise SearchError("search: a confidence and a margin are two ways to stay below the limit; give one")
-
-
-@dataclass(frozen=True, slots=True)
-class SearchOutcome:
-    """What a search found.
-
-    ``limits`` are those asked for, ``searched`` those the search kept to stay below them.
-    ``predictions`` says what the predicted latencies are from. ``drift`` is the device's latency
-    now over the table's; ``None`` if unknown. ``changed`` says how the device differs from when the
-    table was made.
-    """
-
-    method: Method
-    limits: str
-    searched: str
-    predictions: str
-    evaluations: int
-    finalists: tuple[Finalist, ...]
-    winner: Finalist | None
-    drift: float | None
-    changed: tuple[str, ...] = ()
-
-    def as_dict(self) -> dict[str, object]:
-        """JSON-able."""
-        return {
-            "method": self.method,
-            "limits": self.limits,
-            "searched": self.searched,
-            "predictions": self.predictions,
-            "evaluations": self.evaluations,
-            "finalists": [finalist.as_dict() for finalist in self.finalists],
-            "winner": None if self.winner is None else self.winner.as_dict(),
-            "drift": self.drift,
-            "changed": list(self.changed),
-        }
-
-
-def search_space(
-    space: SearchSpace,
-    family: Family,
-    evaluate: Evaluator,
-    limits: CandidateLimits,
-    *,
-    method: Method,
-    settings: EvolutionSettings,
-    seed: int,
-    evaluator: str,
-    latency: str,
-    journal: Path,
-    progress: Progress,
-    exclude: Sequence[Candidate] = (),
-) -> SearchResult:
-    """Run one search method; ``random`` spends as many evaluations as ``evolution`` with these settings.
-
-    ``evaluator`` and ``latency`` say in the journal what the losses and latencies are from, so
-    that others are never mixed in. The same call after an interruption repeats no evaluation. Raises
-    :class:`hwnas.errors.InfeasibleError` before anything is evaluated if no candidate can meet
-    the limits.
-    """
-    limits.check()
-    probes = limits.probes()
-    searcher = (
-        Evolution(space, limits, settings, seed=seed, probes=probes, exclude=exclude)
-        if method == "evolution"
-        else RandomSearch(space, limits, evaluations=settings.evaluations, seed=seed, probes=probes, exclude=exclude)
-    )
-    apart = {"excluded": _digest(sorted(candidate.key for candidate in exclude))} if exclude else {}
-    header = search_header(
-        space,
-        searcher=method,
-        settings={**settings.as_dict(), **apart},
-        seed=seed,
-        limits=limits.describe(),
-        evaluator=evaluator,
-        latency=latency,
-    )
-    return run_search(
-        searcher,
-        evaluate,
-        space,
-        journal,
-        header=header,
-        progress=lambda p: progress(p.evaluations, settings.evaluations, f"best loss {p.best_loss:.4f}"),
-    )
+FINALISTS, OUTCOME, FRONT, WINNER = "finalists.journal.jsonl", "search.json", "front.json", "winner.yml"
+"""In a search's folder, beside its journal: the measurement of the best, what it found, its front and the winner."""
+BASELINE = "baseline"
+"""The folder in it of random search at equal cost."""
 
 
 def search_and_measure(
@@ -167,6 +55,7 @@ def search_and_measure(
     request: SearchRequest,
     out: Path,
     *,
+    elsewhere: Mapping[str, CandidateLimits] | None = None,
     device: Device | None = None,
     exclude: Sequence[Candidate] = (),
     cache: Path | None = None,
@@ -176,15 +65,15 @@ def search_and_measure(
     workers: int = 1,
     say: Callable[[str], None] = lambda line: None,
 ) -> SearchOutcome:
-    """Search, measure the best on ``device`` (if any), and write ``search.json`` and ``winner.yml`` to ``out``.
+    """Search, measure the best on ``device`` (if any), and write what was found to ``out``.
 
     The winner is the finalist of lowest loss whose measured latency, with its 95 % interval, meets
     the limit (whose prediction does, if nothing is measured). Everything evaluated or measured is kept in journals in
     ``out``; the same call goes on where it was interrupted. ``limits`` need the :class:`TableLatency` of
-    ``table``, or a whole-model predictor's latency where that is ``None``. For ``waiting`` see
-    :func:`hwnas.profiling.opened`, for ``workers`` and ``say`` :func:`hwnas.evaluators.pool.evaluating`: the
-    outcome does not depend on them. Raises :class:`hwnas.errors.WorkloadError` if the latencies are for
-    another number of output symbols than the task has.
+    ``table``, or a whole-model predictor's latency where that is ``None``; ``elsewhere`` are those of other devices,
+    by their names, which candidates meet as predicted. For ``waiting`` see :func:`hwnas.profiling.opened`, for
+    ``workers`` and ``say`` :func:`hwnas.evaluators.pool.evaluating`: the outcome does not depend on them. Raises
+    :class:`hwnas.errors.WorkloadError` if the latencies are for another number of output symbols than the task has.
     """
     from hwnas.data.task import require_vocabulary
     from hwnas.training import weights_digest
@@ -192,38 +81,50 @@ def search_and_measure(
     latency = limits.latency
     assert isinstance(latency, SearchLatency)
     require_vocabulary(latency.workload, task)
-    limits.check()
-    searched = _below(limits, request)
+    asked = DeviceLimits({"" if table is None else table.target.device: limits, **(elsewhere or {})})
+    asked.check()
+    searched = kept_below(asked, request)
+    objectives = request.objectives
+    if objectives is None:
+        objectives = ("latency_ms",) if METHODS[request.method].front else ()
+    costs = costs_of(objectives, asked)
+    judged = costs or costs_of(("latency_ms",), asked)
+    assert judged is not None
+    compared = request.baseline or request.seeds > 1 or costs is not None
+    if compared:
+        require_hypervolume()
     out.mkdir(parents=True, exist_ok=True)
     pairs = fixed_subset(task.pairs["valid"], request.validation_pairs)
     with evaluating(InheritedLoss(supernet, family, pairs), workers, say=say) as evaluate:
-        result = search_space(
+        runs = Runs(
             space,
-            family,
-            evaluate,
             searched,
-            method=request.method,
-            settings=request.settings,
-            seed=request.seed,
+            evaluate,
             evaluator=f"{weights_digest(supernet)}/{task.fingerprint}/{len(pairs)} pairs",
-            latency=_fingerprint(latency, searched.confidence is not None),
-            journal=out / JOURNAL,
+            latency=fingerprint_of_limits(searched),
             progress=searching,
             exclude=exclude,
         )
-    best = result.top(request.finalists, space)
-    losses = [(evaluation.candidate, evaluation.loss) for evaluation in best]
+        results: dict[int, SearchResult] = {}
+        rivals: dict[int, SearchResult] = {}
+        for seed in range(request.seed, request.seed + request.seeds):
+            apart = "" if seed == request.seed else f"seed-{seed}"
+            results[seed] = runs.one(request.method, request.settings, seed, out / apart, costs)
+            if request.baseline:
+                budget = RandomSettings(len(results[seed].evaluations))
+                rivals[seed] = runs.one("random", budget, seed, out / BASELINE / apart, None)
+    found = [evaluation for result in results.values() for evaluation in result.evaluations]
+    front = Front.of(space, found, judged)
+    best = best_of(space, found, request.finalists) if costs is None else front.spread(request.finalists)
     drift: float | None = None
     changed: tuple[str, ...] = ()
     if device is None:
-        finalists = tuple(
-            Finalist(c, loss, latency.of(c), predicted_interval_ms=predicted_interval(latency, c)) for c, loss in losses
-        )
+        finalists = _predicted(best, latency)
     else:
         finalists, drift = measure_finalists(
             space,
             family,
-            losses,
+            [(evaluation.candidate, evaluation.loss) for evaluation in best],
             table,
             latency,
             device,
@@ -234,78 +135,88 @@ def search_and_measure(
             waiting=waiting,
         )
         changed = () if table is None else changed_during(table, read_journal(out / FINALISTS))
-    finalists = tuple(_with_needs(finalist, limits) for finalist in finalists)
-    winner = pick_winner(finalists, limits.latency_ms)
+    finalists = tuple(_with_needs(finalist, asked) for finalist in finalists)
+    ours, theirs = None, None
+    if compared:
+        ours, theirs = compare(
+            {seed: figures(space, result.evaluations, judged) for seed, result in results.items()},
+            {seed: figures(space, result.evaluations, judged) for seed, result in rivals.items()},
+        )
     outcome = SearchOutcome(
         method=request.method,
-        limits=limits.describe(),
+        settings=request.settings.as_dict(),
+        limits=asked.describe(),
         searched=searched.describe(),
         predictions=latency.origin,
-        evaluations=len(result.evaluations),
+        objectives=front.names,
+        evaluations=len(found),
         finalists=finalists,
-        winner=winner,
+        winner=pick_winner(finalists, limits.latency_ms),
         drift=drift,
         changed=changed,
+        record=ours,
+        baseline=theirs,
+        elsewhere={
+            name: its.latency.origin
+            for name, its in list(asked.devices.items())[1:]
+            if isinstance(its.latency, SearchLatency)
+        },
     )
-    write_json(out / "search.json", outcome.as_dict())
-    if winner is None:
-        (out / "winner.yml").unlink(missing_ok=True)  # it was measured before, and no longer meets the limit
-    else:
-        write_candidate(out / "winner.yml", space, winner.candidate)
+    if theirs is not None:
+        drawn = [evaluation for result in rivals.values() for evaluation in result.evaluations]
+        rival = tuple(_with_needs(f, asked) for f in _predicted(best_of(space, drawn, request.finalists), latency))
+        beside = replace(
+            outcome,
+            method="random",
+            settings={"evaluations": len(drawn)},
+            evaluations=len(drawn),
+            finalists=rival,
+            winner=pick_winner(rival, limits.latency_ms),
+            drift=None,
+            changed=(),
+            record=theirs,
+            baseline=None,
+        )
+        _write(out / BASELINE, space, beside, Front.of(space, drawn, judged), latency)
+    _write(out, space, outcome, front, latency)
     return outcome
 
 
-def _with_needs(finalist: Finalist, limits: CandidateLimits) -> Finalist:
-    """With what else it takes: energy, where the latency table knows it, and peak memory."""
-    latency, energy_mj = limits.latency, None
+def _predicted(evaluations: Sequence[Evaluation], latency: SearchLatency) -> tuple[Finalist, ...]:
+    return tuple(
+        Finalist(
+            evaluation.candidate,
+            evaluation.loss,
+            latency.of(evaluation.candidate),
+            predicted_interval_ms=predicted_interval(latency, evaluation.candidate),
+        )
+        for evaluation in evaluations
+    )
+
+
+def _with_needs(finalist: Finalist, limits: DeviceLimits) -> Finalist:
+    """With what else it takes: energy, where the latency table knows it, peak memory, and latency on other devices."""
+    first = limits.first
+    latency, energy_mj = first.latency, None
     if isinstance(latency, TableLatency) and "energy_mj" in latency.metrics:
         energy_mj = latency.metric("energy_mj").of(finalist.candidate)
-    return replace(finalist, energy_mj=energy_mj, peak_memory_mib=limits.peak_memory_of(finalist.candidate))
+    gene = first.space.encode_many([finalist.candidate])
+    elsewhere = {
+        name: float(its.latency.latency_ms(gene)[0])
+        for name, its in list(limits.devices.items())[1:]
+        if its.latency is not None
+    }
+    peak_memory_mib = first.peak_memory_of(finalist.candidate)
+    return replace(finalist, energy_mj=energy_mj, peak_memory_mib=peak_memory_mib, elsewhere_ms=elsewhere or None)
 
 
-def _below(limits: CandidateLimits, request: SearchRequest) -> CandidateLimits:
-    """The limits a search keeps to meet those it was given; says so if that leaves no candidate."""
-    if limits.latency_ms is None:
-        return limits
-    margin, confidence = request.margin, request.confidence
-    if margin is None and confidence is None:
-        bounded = isinstance(limits.latency, SearchLatency) and limits.latency.bounded
-        margin, confidence = (None, CONFIDENCE) if bounded else (MARGIN, None)
-    if margin is None:
-        assert confidence is not None
-        searched = replace(limits, confidence=confidence)
-        kept = f"holds it at a confidence of {confidence:g}: lower that (--confidence)"
+def _write(folder: Path, space: SearchSpace, outcome: SearchOutcome, front: Front, latency: SearchLatency) -> None:
+    write_json(folder / FRONT, front.as_list(latency))
+    write_json(folder / OUTCOME, outcome.as_dict())
+    if outcome.winner is None:
+        (folder / WINNER).unlink(missing_ok=True)  # it was measured before, and no longer meets the limit
     else:
-        searched = replace(limits, latency_ms=limits.latency_ms * (1 - margin))
-        kept = f"keeps a margin of {margin:.1%} below it: lower the margin (--margin)"
-    try:
-        searched.check()
-    except InfeasibleError as exc:
-        raise InfeasibleError(
-            f"{exc}; the limit is {limits.latency_ms:g} ms, the search {kept}, or raise the limit"
-        ) from None
-    return searched
-
-
-def _fingerprint(latency: SearchLatency, bounded: bool) -> str:
-    return latency.fingerprint if isinstance(latency, PredictorLatency) else fingerprint_of(latency.lut, bounded)
-
-
-def fingerprint_of(table: LatencyLut, bounded: bool = False) -> str:
-    """Digest of a table's latencies and calibration: what predictions follow from; ``bounded``, their bounds too."""
-    calibration = None if table.calibration is None else table.calibration.as_dict()
-    content: list[object] = [sorted((str(spec), ms) for spec, ms in table.latencies_ms.items()), calibration]
-    if bounded:
-        content += [
-            sorted((str(spec), row.interval_ms) for spec, row in table.rows.items()),
-            sorted((model.role, model.model, model.latency_ms) for model in table.models),
-            table.session_sd,
-        ]
-    return _digest(content)
-
-
-def _digest(content: object) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        write_candidate(folder / WINNER, space, outcome.winner.candidate)
 
 
 def fixed_subset(pairs: Sequence[Pair], number: int | None) -> tuple[Pair, ...]:

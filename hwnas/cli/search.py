@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hwnas.cli.co_search import given, require_unused, run_co_search
-from hwnas.cli.console import emit, guarded, progress_bar, say, table, with_interval
+from hwnas.cli.co_search import require_unused, run_co_search
+from hwnas.cli.console import emit, guarded, progress_bar, say
 from hwnas.cli.options import (
     BatchOption,
     BeamOption,
@@ -28,20 +28,18 @@ from hwnas.cli.options import (
     WorkersOption,
     cache_folder,
     load,
-    note_losses,
     workload_of,
 )
+from hwnas.cli.search_limits import devices_of, measured_on
+from hwnas.cli.search_told import told
 
 if TYPE_CHECKING:
-    from hwnas.families.base import Family
-    from hwnas.finalists import Finalist, SearchLatency
-    from hwnas.searching import SearchOutcome
-    from hwnas.space import SearchSpace
-    from latency_luts import LatencyLut
+    from hwnas.search.methods import Settings
 
 _OF_ONE_DEVICE = (
-    "lut", "predictor", "method", "parents", "mutants", "crossovers", "finalists", "confidence", "margin", "exclude",
-    "device", "measure", "rounds", "wait",
+    "luts", "predictor", "method", "given_settings", "evaluations", "objective", "seeds", "baseline",
+    "parents", "mutants", "crossovers", "finalists", "confidence", "margin", "exclude", "device", "measure", "rounds",
+    "wait",
 )  # fmt: skip
 """Options without a meaning where the accelerator is searched for too."""
 
@@ -60,7 +58,10 @@ def search(
     space: SpaceOption,
     supernet: Annotated[Path, typer.Option("--supernet", help="Checkpoint made by hwnas train.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the journals, search.json and winner.yml.")],
-    lut: Annotated[Path | None, typer.Option("--table", help="Latency table made by hwnas profile.")] = None,
+    luts: Annotated[
+        list[Path] | None,
+        typer.Option("--table", help="Latency table made by hwnas profile; the first is of what finalists run on."),
+    ] = None,
     predictor: Annotated[
         Path | None, typer.Option("--predictor", help="Instead: a model made by hwnas predictor fit.")
     ] = None,
@@ -68,7 +69,9 @@ def search(
         Path | None,
         typer.Option("--co-search", help="Instead: search for an accelerator too, within this file's design space."),
     ] = None,
-    latency_ms: Annotated[float | None, typer.Option(help="Hard limit on the latency.")] = None,
+    latency_ms: Annotated[
+        list[float] | None, typer.Option(help="Hard limit on the latency, one for each table in their order.")
+    ] = None,
     energy_mj: Annotated[float | None, typer.Option(help="Hard limit on the energy, where the table has it.")] = None,
     params_m: Annotated[
         float | None, typer.Option(help="Hard limit on the parameters, all counted, in millions.")
@@ -78,14 +81,32 @@ def search(
     ] = None,
     data: Annotated[str, typer.Option("--data", help="g2p, or a folder made by hwnas data.")] = "g2p",
     method: Annotated[
-        str, typer.Option(help="evolution (HAT's) or random (the baseline, at equal cost).")
+        str,
+        typer.Option(
+            help="evolution (HAT's), random (the baseline), nsga2, linas, bayes, reinforce, regularised, local,"
+            " exhaustive, or by gradients darts, gumbel, proxyless."
+        ),
     ] = "evolution",
-    population: Annotated[int, typer.Option(min=1)] = 125,
-    parents: Annotated[int, typer.Option(min=1)] = 25,
-    mutants: Annotated[int, typer.Option(min=0)] = 50,
-    crossovers: Annotated[int, typer.Option(min=0)] = 50,
-    iterations: Annotated[int, typer.Option(min=0)] = 30,
-    mutation_probability: Annotated[float, typer.Option()] = 0.3,
+    evaluations: Annotated[
+        int | None, typer.Option(min=1, help="Candidates to evaluate; else as many as the method's settings say.")
+    ] = None,
+    objective: Annotated[
+        list[str] | None,
+        typer.Option(help="Search for a front of loss and these: latency_ms, energy_mj, params_m, peak_memory_mib."),
+    ] = None,
+    given_settings: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting of the method, as batch=10; repeatable.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Searches to make, of this seed and the next ones.")] = 1,
+    baseline: Annotated[
+        bool, typer.Option("--baseline", help="Make random searches of equal cost beside them.")
+    ] = False,
+    population: Annotated[int | None, typer.Option(min=1, help="HAT's is 125.")] = None,
+    parents: Annotated[int | None, typer.Option(min=1, help="HAT's are 25.")] = None,
+    mutants: Annotated[int | None, typer.Option(min=0, help="HAT's are 50.")] = None,
+    crossovers: Annotated[int | None, typer.Option(min=0, help="HAT's are 50.")] = None,
+    iterations: Annotated[int | None, typer.Option(min=0, help="HAT's are 30.")] = None,
+    mutation_probability: Annotated[float | None, typer.Option(help="HAT's is 0.3.")] = None,
     validation_pairs: Annotated[
         int | None, typer.Option(min=1, help="Score on this many validation pairs; else on all, as HAT does.")
     ] = None,
@@ -129,6 +150,8 @@ def search(
 
     The loss is that of the validation data, with weights inherited from the SuperTransformer.
 
+    With several tables a candidate meets the limit of each, and nsga2 and linas search a front of all latencies.
+
     With --co-search, pairs of a network and a simulated accelerator that no other betters in loss, latency
     and energy (NSGA-II: --population pairs in each of --iterations generations).
     """
@@ -136,20 +159,24 @@ def search(
 
     from hwnas.changed import note_of
     from hwnas.data import load_task
-    from hwnas.errors import SearchError
-    from hwnas.latency import TableLatency
-    from hwnas.limits import CandidateLimits
     from hwnas.profiling import require_target
-    from hwnas.search.evolution import EvolutionSettings
     from hwnas.search.journal import read_candidates
     from hwnas.search.nsga2 import Nsga2Settings
-    from hwnas.searching import JOURNAL, SearchRequest, search_and_measure
+    from hwnas.search.request import SearchRequest
+    from hwnas.searching import JOURNAL, search_and_measure
     from hwnas.training import load_supernet
     from profiler import load_devices
 
     torch.set_num_threads(threads)
-    if method not in ("evolution", "random"):
-        raise SearchError(f"--method {method!r} is unknown; known: evolution, random")
+    evolution = {
+        "population": population,
+        "parents": parents,
+        "mutants": mutants,
+        "crossovers": crossovers,
+        "iterations": iterations,
+        "mutation_probability": mutation_probability,
+    }
+    settings = _settings(method, evolution, given_settings or (), evaluations)
     loaded, kind = load(space, family)
     sizes = {
         "batch": batch,
@@ -161,6 +188,8 @@ def search(
     }
     if design is not None:
         require_unused(context, _OF_ONE_DEVICE)
+        if len(latency_ms or ()) > 1:
+            raise typer.BadParameter("give one with --co-search", param_hint="--latency-ms")
         run_co_search(
             loaded,
             kind,
@@ -170,10 +199,12 @@ def search(
             data,
             out,
             settings=Nsga2Settings(
-                population, iterations, mutation_probability if given(context, "mutation_probability") else None
+                125 if population is None else population,
+                30 if iterations is None else iterations,
+                mutation_probability,
             ),
             limits={
-                "latency_ms": latency_ms,
+                "latency_ms": latency_ms[0] if latency_ms else None,
                 "energy_mj": energy_mj,
                 "params_m": params_m,
                 "peak_memory_mib": peak_memory_mib,
@@ -186,32 +217,27 @@ def search(
             json=json,
         )
         return
-    content, latency = _latency(loaded, kind, lut, predictor, sizes)
-    if energy_mj is not None and not isinstance(latency, TableLatency):
-        raise SearchError("--energy-mj needs a --table that has energies: a predictor knows latencies alone")
-    limits = CandidateLimits(
+    asked = devices_of(
         loaded,
         kind,
-        latency.workload,
-        latency,
-        latency_ms=latency_ms,
+        luts or (),
+        predictor,
+        sizes,
+        latency_ms=latency_ms or (),
+        energy_mj=energy_mj,
         params_m=params_m,
         peak_memory_mib=peak_memory_mib,
-        energy=latency.metric("energy_mj") if energy_mj is not None and isinstance(latency, TableLatency) else None,
-        energy_mj=energy_mj,
     )
-    limits.check()
-    chosen = _measured_on(content, device)
+    asked.limits.check()
+    chosen = measured_on(asked.table, device)
     if measure and chosen is None:
-        why = "name a --device to measure them" if content is None else f"the table is {content.origin}"
+        why = "name a --device to measure them" if asked.table is None else f"the table is {asked.table.origin}"
         say(f"note: the finalists are not measured: {why}")
     here = load_devices(devices).get(chosen) if measure and chosen is not None else None
-    if here is not None and content is not None:
-        require_target(content.target, here)
-    task = load_task(data, say=say)
-    settings = EvolutionSettings(population, parents, mutants, crossovers, iterations, mutation_probability)
+    if here is not None and asked.table is not None:
+        require_target(asked.table.target, here)
     request = SearchRequest(
-        method="random" if method == "random" else "evolution",
+        method=method,
         settings=settings,
         seed=seed,
         validation_pairs=validation_pairs,
@@ -219,17 +245,22 @@ def search(
         rounds=rounds,
         margin=margin,
         confidence=confidence,
+        objectives=None if objective is None else tuple(objective),
+        seeds=seeds,
+        baseline=baseline,
     )
+    task = load_task(data, say=say)
     with progress_bar("searching") as searching, progress_bar("measuring finalists") as measuring:
         outcome = search_and_measure(
             loaded,
             kind,
             load_supernet(supernet, loaded, kind, task),
             task,
-            content,
-            limits,
+            asked.table,
+            asked.limits,
             request,
             out,
+            elsewhere=asked.elsewhere,
             device=here,
             exclude=() if exclude is None else read_candidates(exclude / JOURNAL, loaded),
             cache=cache_folder(cache),
@@ -241,83 +272,23 @@ def search(
         )
     for change in outcome.changed:
         say(note_of(change))
-    emit(outcome.as_dict(), json, lambda: _told(outcome, out))
+    emit(outcome.as_dict(), json, lambda: told(outcome, out))
     if outcome.winner is None:
         raise SystemExit(3)
 
 
-def _latency(
-    space: SearchSpace, family: Family, lut: Path | None, predictor: Path | None, sizes: Mapping[str, int | None]
-) -> tuple[LatencyLut | None, SearchLatency]:
-    """What predicts the latencies: a table, or a whole-model predictor (and then no table)."""
-    from hwnas.latency import TableLatency
-    from hwnas.predictors import FittedModel, PredictorLatency
-    from hwnas.workload import Workload
-    from latency_luts import LatencyLut, LutMismatchError
+def _settings(
+    method: str, evolution: Mapping[str, float | None], more: Sequence[str], evaluations: int | None
+) -> Settings:
+    """The method's settings as given; ``random`` without a budget spends what evolution with these options would."""
+    from hwnas.search.methods import settings_of
 
-    if (lut is None) == (predictor is None):
-        raise typer.BadParameter("give either --table or --predictor, or --co-search", param_hint="--table")
-    if lut is not None:
-        content = LatencyLut.load(lut)
-        workload = workload_of(Workload.from_dict(content.workload), **sizes)
-        latency = TableLatency(space, family, content, workload=workload)
-        note_losses(content)
-        return content, latency
-    assert predictor is not None
-    fitted = PredictorLatency(space, FittedModel.load(predictor))
-    if workload_of(fitted.workload, **sizes) != fitted.workload:
-        raise LutMismatchError(
-            f"{predictor} is of another workload ({fitted.workload}); fit it with the one you ask about"
-        )
-    return None, fitted
-
-
-def _measured_on(content: LatencyLut | None, device: str | None) -> str | None:
-    """The device that finalists are measured on; ``None`` if nothing can be or none is named."""
-    if content is None:
-        return device
-    return (device or content.target.device) if content.source == "measured" else None
-
-
-def _measured(found: Finalist) -> str:
-    if found.measured_ms is None:
-        return "-" if found.failed is None else "not measured"
-    return with_interval(found.measured_ms, found.interval_ms) + (" UNSTABLE" if found.status == "unstable" else "")
-
-
-def _told(outcome: SearchOutcome, out: Path) -> str:
-    energies = any(found.energy_mj is not None for found in outcome.finalists)
-    rows = [
-        [
-            "*" if outcome.winner is not None and found.candidate == outcome.winner.candidate else "",
-            found.candidate.key,
-            f"{found.loss:.4f}",
-            with_interval(found.predicted_ms, found.predicted_interval_ms),
-            _measured(found),
-            *(["-" if found.energy_mj is None else f"{found.energy_mj:.4g}"] if energies else []),
-            "-" if found.peak_memory_mib is None else f"{found.peak_memory_mib:.3g}",
-        ]
-        for found in outcome.finalists
-    ]
-    lines = [
-        f"{outcome.evaluations} candidates evaluated ({outcome.method}), limit: {outcome.limits}"
-        + ("" if outcome.searched == outcome.limits else f" (searched: {outcome.searched})"),
-        table(
-            [
-                *("", "candidate", "loss", "predicted ms", "measured ms"),
-                *(["energy mJ"] if energies else []),
-                "peak memory MiB (fp32)",
-            ],
-            rows,
-        ),
-    ]
-    if outcome.predictions != "measured":
-        lines.append(f"predicted latencies{' and energies' if energies else ''}: {outcome.predictions}")
-    if outcome.drift is not None:
-        lines.append(f"device now against the table's rounds: {outcome.drift - 1:+.1%}")
-    lines += [f"not measured: {found.failed}" for found in outcome.finalists if found.failed is not None]
-    if outcome.winner is None:
-        lines.append("no finalist meets the limit as measured: raise --confidence or --margin, or profile anew")
-    else:
-        lines.append(f"winner: {out / 'winner.yml'}")
-    return "\n".join(lines)
+    given: dict[str, object] = {name: value for name, value in evolution.items() if value is not None}
+    for setting in more:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"{setting!r} is not like batch=10", param_hint="--set")
+        given[name.strip()] = value.strip()
+    if method == "random" and evaluations is None:
+        method = "evolution"
+    return settings_of(method, given, evaluations)

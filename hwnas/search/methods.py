@@ -30,13 +30,14 @@ class Method:
     """Where a method is, as ``module:class``, and what it can do.
 
     ``searcher`` is ``None`` for those that learn by gradients (:mod:`hwnas.gradient`), which no loop asks.
-    With ``costs`` it can be told of further objectives.
+    With ``costs`` it can be told of further objectives, and with ``front`` it is, if nothing else is asked for.
     """
 
     settings: str
     searcher: str | None
     summary: str
     costs: bool = False
+    front: bool = False
 
 
 METHODS: Mapping[str, Method] = {
@@ -53,7 +54,7 @@ METHODS: Mapping[str, Method] = {
         True,
     ),
     "linas": Method(
-        "hwnas.search.linas:LinasSettings", "hwnas.search.linas:Linas", "predictors in the loop of NSGA-II", True
+        "hwnas.search.linas:LinasSettings", "hwnas.search.linas:Linas", "predictors in the loop of NSGA-II", True, True
     ),
     "bayes": Method(
         "hwnas.search.bayes:BayesSettings", "hwnas.search.bayes:Bayes", "model-based, by expected improvement"

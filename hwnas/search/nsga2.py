@@ -148,11 +148,9 @@ def survivors(objectives: Objectives, number: int, seed: int = 0) -> list[tuple[
 
 def pareto_front(objectives: Objectives) -> list[int]:
     """Rows of (candidates, objectives), all minimised, that no other row betters; of equal rows the first."""
-    from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
-
-    if not len(objectives):
-        return []
-    _, first = np.unique(objectives, axis=0, return_index=True)
-    rows = np.sort(first)
-    front = NonDominatedSorting().do(objectives[rows], only_non_dominated_front=True)
-    return [int(row) for row in np.sort(rows[front])]
+    _, first = np.unique(objectives, axis=0, return_index=True)  # sorted: a row is bettered by earlier ones only
+    front: list[int] = []
+    for row in first.tolist():
+        if not (objectives[front] <= objectives[row]).all(axis=1).any():
+            front.append(row)
+    return sorted(front)

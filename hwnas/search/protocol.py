@@ -35,7 +35,7 @@ class Searcher(Protocol):
 class Evaluator(Protocol):
     """Scores candidates, at once or one after another."""
 
-    def __call__(self, candidates: Sequence[Candidate]) -> Iterator[float]:
+    def __call__(self, candidates: Sequence[Candidate], /) -> Iterator[float]:
         """Their losses in this order, each as soon as it and all before it are known: so it is journaled at once."""
         ...
 

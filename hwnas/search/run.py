@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,13 @@ from hwnas.search.evolution import Ranked
 from hwnas.search.journal import SearchJournal
 from hwnas.search.protocol import Evaluation, Evaluator, Searcher
 from hwnas.space import SearchSpace
+
+
+def best_of(space: SearchSpace, evaluations: Iterable[Evaluation], count: int) -> tuple[Evaluation, ...]:
+    """The ``count`` of lowest loss, each candidate once, best first, ties by gene order."""
+    once = {evaluation.candidate: evaluation for evaluation in evaluations}
+    ranked = sorted(Ranked.of(space, evaluation) for evaluation in once.values())
+    return tuple(Evaluation(entry.candidate, entry.loss) for entry in ranked[:count])
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +30,7 @@ class SearchResult:
 
     def top(self, count: int, space: SearchSpace) -> tuple[Evaluation, ...]:
         """The ``count`` best evaluations, best first, ties by gene order."""
-        ranked = sorted(Ranked.of(space, evaluation) for evaluation in self.evaluations)
-        return tuple(Evaluation(entry.candidate, entry.loss) for entry in ranked[:count])
+        return best_of(space, self.evaluations, count)
 
     def save(self, path: Path, header: Mapping[str, object]) -> None:
         """Write the header, the best and the number of evaluations as JSON, atomically; no time stamps."""

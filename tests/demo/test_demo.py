@@ -17,7 +17,8 @@ from hwnas.metrics import per_wer
 from hwnas.search.evolution import EvolutionSettings
 from hwnas.search.protocol import one_by_one
 from hwnas.search.run import SearchResult
-from hwnas.searching import fixed_subset, search_space
+from hwnas.search.runs import search_space
+from hwnas.searching import fixed_subset
 from hwnas.spaces import load_space
 from latency_luts import LatencyLut
 from tests.deploy.without import run_without
@@ -119,10 +120,9 @@ def test_evolution_beats_random_search_on_the_real_supertransformer(
             others = [e.candidate for result in found.values() for e in result.evaluations]
             found[method] = search_space(
                 space,
-                family,
                 evaluate,
                 limits,
-                method=method,  # type: ignore[arg-type]
+                method=method,
                 settings=settings,
                 seed=seed + 1,
                 evaluator="demo",

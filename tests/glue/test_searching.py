@@ -19,19 +19,14 @@ from hwnas.candidates import read_candidate
 from hwnas.data.task import Pair
 from hwnas.errors import InfeasibleError, SearchError, WorkloadError
 from hwnas.families.base import Vocabularies
+from hwnas.finalists import Finalist, pick_winner
 from hwnas.latency import TableLatency, decompose, operators_of
 from hwnas.limits import CandidateLimits
 from hwnas.search.evolution import EvolutionSettings
+from hwnas.search.identity import fingerprint_of
 from hwnas.search.journal import read_candidates
-from hwnas.searching import (
-    JOURNAL,
-    Finalist,
-    SearchRequest,
-    fingerprint_of,
-    fixed_subset,
-    pick_winner,
-    search_and_measure,
-)
+from hwnas.search.request import SearchRequest
+from hwnas.searching import JOURNAL, fixed_subset, search_and_measure
 from hwnas.supernet import SuperTransformer
 from hwnas.workload import Workload
 from latency_luts import DISPATCH, LatencyLut, OperatorRow, Subject, WholeModel

@@ -1,0 +1,121 @@
+"""From the options of ``hwnas search`` to tables, and to what candidates must meet on each of their devices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from hwnas.cli.options import note_losses, workload_of
+
+if TYPE_CHECKING:
+    from hwnas.families.base import Family
+    from hwnas.finalists import SearchLatency
+    from hwnas.latency import TableLatency
+    from hwnas.limits import CandidateLimits
+    from hwnas.space import SearchSpace
+    from latency_luts import LatencyLut
+
+
+@dataclass(frozen=True, slots=True)
+class Devices:
+    """The first table (``None`` with a predictor) with its limits, and the limits of further tables by device."""
+
+    table: LatencyLut | None
+    limits: CandidateLimits
+    elsewhere: Mapping[str, CandidateLimits]
+
+
+def devices_of(
+    space: SearchSpace,
+    family: Family,
+    luts: Sequence[Path],
+    predictor: Path | None,
+    sizes: Mapping[str, int | None],
+    *,
+    latency_ms: Sequence[float],
+    energy_mj: float | None,
+    params_m: float | None,
+    peak_memory_mib: float | None,
+) -> Devices:
+    """Read what ``luts`` or ``predictor`` say; ``latency_ms`` has a limit for each table, in their order, or none."""
+    from hwnas.errors import SearchError
+    from hwnas.latency import TableLatency
+    from hwnas.limits import CandidateLimits
+
+    if bool(luts) == (predictor is not None):
+        raise typer.BadParameter("give either --table or --predictor, or --co-search", param_hint="--table")
+    if latency_ms and len(latency_ms) != max(1, len(luts)):
+        raise SearchError(
+            f"--latency-ms is given {len(latency_ms)} times for {max(1, len(luts))} tables;"
+            " give one for each, in the order of the tables (inf for none)"
+        )
+    limits_ms = [None if limit == inf and len(luts) > 1 else limit for limit in latency_ms] or [None] * max(
+        1, len(luts)
+    )
+    table, latency = _first(space, family, luts, predictor, sizes)
+    if energy_mj is not None and not isinstance(latency, TableLatency):
+        raise SearchError("--energy-mj needs a --table that has energies: a predictor knows latencies alone")
+    limits = CandidateLimits(
+        space,
+        family,
+        latency.workload,
+        latency,
+        latency_ms=limits_ms[0],
+        params_m=params_m,
+        peak_memory_mib=peak_memory_mib,
+        energy=latency.metric("energy_mj") if energy_mj is not None and isinstance(latency, TableLatency) else None,
+        energy_mj=energy_mj,
+    )
+    names = [] if table is None else [table.target.device]
+    elsewhere = {}
+    for path, limit_ms in zip(luts[1:], limits_ms[1:], strict=True):
+        content, its = _of_table(space, family, path, sizes)
+        name = content.target.device if content.target.device not in names else str(content.target)
+        if name in names:
+            raise SearchError(f"{path} is a second table of {name}; give one table for each device")
+        names.append(name)
+        elsewhere[name] = CandidateLimits(space, family, its.workload, its, latency_ms=limit_ms)
+    return Devices(table, limits, elsewhere)
+
+
+def _first(
+    space: SearchSpace, family: Family, luts: Sequence[Path], predictor: Path | None, sizes: Mapping[str, int | None]
+) -> tuple[LatencyLut | None, SearchLatency]:
+    """What predicts the latencies: a table, or a whole-model predictor (and then no table)."""
+    from hwnas.predictors import FittedModel, PredictorLatency
+    from latency_luts import LutMismatchError
+
+    if predictor is None:
+        return _of_table(space, family, luts[0], sizes)
+    fitted = PredictorLatency(space, FittedModel.load(predictor))
+    if workload_of(fitted.workload, **sizes) != fitted.workload:
+        raise LutMismatchError(
+            f"{predictor} is of another workload ({fitted.workload}); fit it with the one you ask about"
+        )
+    return None, fitted
+
+
+def _of_table(
+    space: SearchSpace, family: Family, path: Path, sizes: Mapping[str, int | None]
+) -> tuple[LatencyLut, TableLatency]:
+    from hwnas.latency import TableLatency
+    from hwnas.workload import Workload
+    from latency_luts import LatencyLut
+
+    content = LatencyLut.load(path)
+    workload = workload_of(Workload.from_dict(content.workload), **sizes)
+    latency = TableLatency(space, family, content, workload=workload)
+    note_losses(content)
+    return content, latency
+
+
+def measured_on(content: LatencyLut | None, device: str | None) -> str | None:
+    """The device that finalists are measured on; ``None`` if nothing can be or none is named."""
+    if content is None:
+        return device
+    return (device or content.target.device) if content.source == "measured" else None
