@@ -12,6 +12,8 @@ from tvm_isa import Isa, Tile, tiles, width_of
 
 KEYS, MASK = "attention_keys", "attention_mask"
 SCORES, CONTEXT = "attention_scores", "attention_context"
+_DOT_OPERATIONS = 8
+"""What folding the lanes of a dot product takes, in moves of a single value of a key that is turned instead."""
 MASKED = -1e30
 """The logit of keys that only fill the last vector; its exponential is 0."""
 
@@ -28,38 +30,22 @@ def attention(
     batch, heads, queries, depth = (int(size) for size in query.shape)
     length, wide = int(key.shape[2]), int(value.shape[3])
     tile = tiles(queries, length, isa)[0]
-    blocks, panels = -(-queries // tile.rows), -(-length // tile.columns)
-    padded = panels * tile.columns
-
-    def clamped(index: Any, extent: int, whole: int) -> Any:
-        return index if whole == extent else te.min(index, extent - 1)
+    if queries * _DOT_OPERATIONS <= depth:
+        tile = Tile(queries, 1, isa.lanes)
+    blocks, padded = -(-queries // tile.rows), -(-length // tile.columns) * tile.columns
 
     def row(block: Any, i: Any) -> Any:
-        return clamped(block * tile.rows + i, queries, blocks * tile.rows)
+        return _clamped(block * tile.rows + i, queries, blocks * tile.rows)
 
-    keys = te.compute(
-        (batch, heads, panels, depth, tile.columns),
-        lambda b, h, panel, d, j: key(b, h, clamped(panel * tile.columns + j, length, padded), d),
-        name=KEYS,
-    )
-    d = te.reduce_axis((0, depth), "d")
-    scores = te.compute(
-        (batch, heads, blocks, panels, tile.rows, tile.vectors, tile.lanes),
-        lambda b, h, block, panel, i, v, lane: te.sum(
-            query(b, h, row(block, i), d) * keys(b, h, panel, d, v * tile.lanes + lane), axis=d
-        ),
-        name=SCORES,
-    )
+    score = (_dotted if queries * _DOT_OPERATIONS <= depth else _turned)(query, key, tile, row, blocks, padded)
     bias = None if mask is None else _padded(mask, length, padded)
 
     def logit(b: Any, h: Any, block: Any, i: Any, j: Any) -> Any:
-        score = scores(b, h, block, j // tile.columns, i, j % tile.columns // tile.lanes, j % tile.lanes) * tirx.const(
-            scale, "float32"
-        )
+        scaled = score(b, h, block, i, j) * tirx.const(scale, "float32")
         if bias is not None:
             index = zip((b, h, row(block, i), j), bias.shape, strict=True)
-            return score + bias(*(0 if int(size) == 1 else place for place, size in index))
-        return score if padded == length else tirx.Select(j < length, score, tirx.const(MASKED, "float32"))
+            return scaled + bias(*(0 if int(size) == 1 else place for place, size in index))
+        return scaled if padded == length else tirx.Select(j < length, scaled, tirx.const(MASKED, "float32"))
 
     leading = (batch, heads, blocks, tile.rows)
     logits = te.compute((*leading, padded), logit, name=f"{tvm_rows.ROW}logits")
@@ -87,6 +73,44 @@ def attention(
     return te.compute((batch, heads, queries, wide), result, name=name)
 
 
+def _clamped(index: Any, extent: int, whole: int) -> Any:
+    return index if whole == extent else te.min(index, extent - 1)
+
+
+def _turned(query: te.Tensor, key: te.Tensor, tile: Tile, row: Any, blocks: int, padded: int) -> Any:
+    """Scores by the product of a register tile, for which the keys of a head are first turned to panels."""
+    batch, heads, length, depth = (int(size) for size in key.shape)
+    keys = te.compute(
+        (batch, heads, padded // tile.columns, depth, tile.columns),
+        lambda b, h, panel, d, j: key(b, h, _clamped(panel * tile.columns + j, length, padded), d),
+        name=KEYS,
+    )
+    d = te.reduce_axis((0, depth), "d")
+    scores = te.compute(
+        (batch, heads, blocks, padded // tile.columns, tile.rows, tile.vectors, tile.lanes),
+        lambda b, h, block, panel, i, v, lane: te.sum(
+            query(b, h, row(block, i), d) * keys(b, h, panel, d, v * tile.lanes + lane), axis=d
+        ),
+        name=SCORES,
+    )
+    return lambda b, h, block, i, j: scores(
+        b, h, block, j // tile.columns, i, j % tile.columns // tile.lanes, j % tile.lanes
+    )
+
+
+def _dotted(query: te.Tensor, key: te.Tensor, tile: Tile, row: Any, blocks: int, padded: int) -> Any:
+    """Scores of few queries key by key, in vectors along the depth: turning the keys would take longer."""
+    batch, heads, length, depth = (int(size) for size in key.shape)
+    return tvm_rows.folded(
+        lambda b, h, block, i, j, d: query(b, h, row(block, i), d) * key(b, h, _clamped(j, length, padded), d),
+        (batch, heads, blocks, tile.rows, padded),
+        depth,
+        width_of(depth, Isa(tile.lanes, 0)),
+        "sum",
+        f"{tvm_rows.ROW}score",
+    )
+
+
 def _padded(mask: te.Tensor, length: int, padded: int) -> te.Tensor:
     """``mask`` with four axes, the last one filled up."""
     shape = [1] * (4 - len(mask.shape)) + [int(size) for size in mask.shape]
@@ -110,8 +134,7 @@ def _context_tile(wide: int, rows: int, isa: Isa) -> Tile:
 def schedule(sch: Schedule, blocks: dict[str, Any], isa: Isa) -> None:
     """Heads in parallel; keys are turned once a head, everything else is done for a tile of queries."""
     *others, (last, output) = blocks.items()
-    shape = [int(sch.get(loop).extent) for loop in sch.get_loops(blocks[SCORES])]
-    rows = shape[4]
+    rows = int(sch.get(sch.get_loops(blocks[CONTEXT])[4]).extent)
     if last.endswith("heads_last"):
         b, i, h, e = sch.get_loops(output)
     else:

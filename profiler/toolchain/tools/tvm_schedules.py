@@ -35,7 +35,7 @@ def _scheduled(name: str, function: Any, isa: Isa) -> Any:
         for block in after[:-1]:
             sch.compute_inline(block)
         tvm_dense.schedule(sch, product, after[-1])
-    elif tvm_attention.SCORES in names:
+    elif tvm_attention.CONTEXT in names:
         tvm_attention.schedule(sch, dict(zip(names, blocks, strict=True)), isa)
     elif any(own.startswith(tvm_rows.ROW) for own in names):
         tvm_rows.schedule(sch, blocks[:-1], blocks[-1], isa)
