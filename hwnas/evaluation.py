@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
+from torch.nn import functional
 
-from hwnas.data.batching import fixed_batches
-from hwnas.data.task import Pair, Split, Task
+from hwnas.data.batching import fixed_batches, length_order
+from hwnas.data.task import PAD, Pair, Split, Task
 from hwnas.decoding import MaxTokens, beam_search, greedy
 from hwnas.families.base import Family
 
@@ -31,6 +34,30 @@ def validation_loss(model: nn.Module, family: Family, pairs: Sequence[Pair], bat
     finally:
         model.train(training)
     return total / tokens
+
+
+def pair_losses(
+    model: nn.Module, family: Family, pairs: Sequence[Pair], batch_size: int = 100
+) -> npt.NDArray[np.float64]:
+    """Negative log-likelihood of every pair in nats, (pairs,), in their order; they sum to that of all tokens.
+
+    As :func:`validation_loss`, which is this over the number of target tokens, up to rounding.
+    """
+    training = model.training
+    model.eval()
+    losses = []
+    try:
+        with torch.inference_mode():
+            for batch in fixed_batches(pairs, batch_size):
+                target = batch.target[:, 1:]
+                logits = family.logits(model, batch).transpose(1, 2)
+                each = functional.cross_entropy(logits, target, ignore_index=PAD, reduction="none")
+                losses.append(each.sum(dim=1).numpy())
+    finally:
+        model.train(training)
+    in_order = np.empty(len(pairs))
+    in_order[length_order(pairs)] = np.concatenate(losses)
+    return in_order
 
 
 def translate(

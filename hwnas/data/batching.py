@@ -108,11 +108,15 @@ def fixed_batches(pairs: Sequence[Pair], batch_size: int) -> Iterator[Batch]:
         DataError: no pairs, or a batch size below 1.
     """
     updates_per_epoch(pairs, batch_size)
-    packed = _packed(_Identity(pairs))
-    everything = np.arange(len(pairs), dtype=np.int64)
-    order = packed.by_length(everything, np.zeros_like(everything))
+    order = length_order(pairs)
     for first in range(0, len(order), batch_size):
-        yield packed.batch(order[first : first + batch_size])
+        yield _packed(_Identity(pairs)).batch(order[first : first + batch_size])
+
+
+def length_order(pairs: Sequence[Pair]) -> Ids:
+    """Numbers of the pairs, shortest source first, then shortest target: the order of :func:`fixed_batches`."""
+    everything = np.arange(len(pairs), dtype=np.int64)
+    return _packed(_Identity(pairs)).by_length(everything, np.zeros_like(everything))
 
 
 def updates_per_epoch(pairs: Sequence[Pair], batch_size: int) -> int:

@@ -1,33 +1,68 @@
-"""The loss of a candidate with the SuperTransformer's weights: HAT's fitness."""
+"""The loss of a candidate with the SuperTransformer's weights: HAT's fitness, whole, by the pair, or from a subset."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
 
 from hwnas.families.base import Family
 from hwnas.space import Candidate
 
 if TYPE_CHECKING:
     from hwnas.data.task import Pair
+    from hwnas.evaluators.subset import PairSubset
     from hwnas.supernet import SuperTransformer
 
 
+@dataclass(frozen=True, slots=True)
 class InheritedLoss:
     """Fitness as in HAT (section 3.2), but without label smoothing: validation loss with inherited weights.
 
-    ``pairs`` is the part of the validation split that is used; call it with a candidate. It can be pickled,
-    weights included.
+    ``pairs`` is the part of the validation split that is used; call it with a candidate. Like the other two it can
+    be pickled, weights included.
     """
 
-    def __init__(
-        self, supernet: SuperTransformer, family: Family, pairs: Sequence[Pair], batch_size: int = 250
-    ) -> None:
-        self._supernet, self._family, self._pairs, self._batch_size = supernet, family, pairs, batch_size
+    supernet: SuperTransformer
+    family: Family
+    pairs: Sequence[Pair]
+    batch_size: int = 250
 
     def __call__(self, candidate: Candidate) -> float:
         """Nats per target token."""
         from hwnas.evaluation import validation_loss
 
-        with self._supernet.active(candidate) as model:
-            return validation_loss(model, self._family, self._pairs, self._batch_size)
+        with self.supernet.active(candidate) as model:
+            return validation_loss(model, self.family, self.pairs, self.batch_size)
+
+
+@dataclass(frozen=True, slots=True)
+class PairLosses:
+    """What a candidate loses on every pair."""
+
+    supernet: SuperTransformer
+    family: Family
+    pairs: Sequence[Pair]
+
+    def __call__(self, candidate: Candidate) -> npt.NDArray[np.float64]:
+        """Nats, (pairs,), summed over each pair's target tokens."""
+        from hwnas.evaluation import pair_losses
+
+        with self.supernet.active(candidate) as model:
+            return pair_losses(model, self.family, self.pairs)
+
+
+class SubsetLoss:
+    """About the :class:`InheritedLoss` on all pairs, from a chosen few of them."""
+
+    def __init__(self, supernet: SuperTransformer, family: Family, pairs: Sequence[Pair], subset: PairSubset) -> None:
+        """``pairs`` are all of the split."""
+        self._losses = PairLosses(supernet, family, tuple(pairs[number] for number in subset.chosen))
+        self._subset = subset
+
+    def __call__(self, candidate: Candidate) -> float:
+        """Nats per target token of the whole split."""
+        return self._subset.loss(self._losses(candidate))

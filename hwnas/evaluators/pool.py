@@ -16,20 +16,20 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Self
+from typing import Any, Generic, Self, TypeVar
 
 from hwnas.errors import SearchError
-from hwnas.search.protocol import Evaluator, one_by_one
 from hwnas.space import Candidate
 
-LossOf = Callable[[Candidate], float]
+T = TypeVar("T")
+"""A loss; whatever else is told of a candidate can be had likewise."""
 
 DEATHS = 3
 """Workers that may die one after another without a single loss in between before a search ends."""
 
 
 @dataclass(frozen=True, slots=True)
-class StoredLoss:
+class StoredLoss(Generic[T]):
     """A loss function in a file, which every process that calls this reads once: weights and data travel no more.
 
     ``threads`` are torch's in each process: how sums are split up shows in the last bits of a loss.
@@ -39,21 +39,22 @@ class StoredLoss:
     threads: int
 
     @classmethod
-    def store(cls, loss_of: LossOf, path: Path, threads: int = 1) -> Self:
+    def store(cls, loss_of: Callable[[Candidate], T], path: Path, threads: int = 1) -> StoredLoss[T]:
         """Write ``loss_of`` (whatever can be pickled) to ``path``, which no other loss may have had before."""
         with path.open("xb") as stream:
             pickle.dump(loss_of, stream, protocol=pickle.HIGHEST_PROTOCOL)
-        return cls(path, threads)
+        return StoredLoss(path, threads)
 
-    def __call__(self, candidate: Candidate) -> float:
+    def __call__(self, candidate: Candidate) -> T:
         """What the loss function says."""
-        return _loaded(self.path, self.threads)(candidate)
+        loss_of: Callable[[Candidate], T] = _loaded(self.path, self.threads)
+        return loss_of(candidate)
 
 
 @lru_cache(maxsize=1)
-def _loaded(path: Path, threads: int) -> LossOf:
+def _loaded(path: Path, threads: int) -> Callable[[Candidate], Any]:
     with path.open("rb") as stream:
-        loss_of: LossOf = pickle.load(stream)
+        loss_of: Callable[[Candidate], Any] = pickle.load(stream)
     if "torch" in sys.modules:  # which reading it has imported, if it has weights
         import torch
 
@@ -63,14 +64,14 @@ def _loaded(path: Path, threads: int) -> LossOf:
 
 @contextmanager
 def evaluating(
-    loss_of: LossOf, workers: int = 1, *, say: Callable[[str], None] = lambda line: None
-) -> Iterator[Evaluator]:
-    """``loss_of`` by the batch: in this process for one worker, else on a :class:`LocalPool` of as many threads each.
+    loss_of: Callable[[Candidate], T], workers: int = 1, *, say: Callable[[str], None] = lambda line: None
+) -> Iterator[Callable[[Sequence[Candidate]], Iterator[T]]]:
+    """An :class:`~hwnas.search.protocol.Evaluator` of ``loss_of``: in this process, or on a :class:`LocalPool`.
 
-    Raises as :class:`LocalPool`.
+    One worker is this process; others have as many threads as torch has here. Raises as :class:`LocalPool`.
     """
     if workers == 1:
-        yield one_by_one(loss_of)
+        yield lambda candidates: map(loss_of, candidates)
         return
     import torch
 
@@ -78,14 +79,14 @@ def evaluating(
         yield pool
 
 
-def losses_from(executor: Executor, loss_of: LossOf, candidates: Sequence[Candidate]) -> Iterator[float]:
-    """Losses in order, each as soon as it and all before it are known, by any executor; an :class:`Evaluator` of it.
+def losses_from(executor: Executor, loss_of: Callable[[Candidate], T], candidates: Sequence[Candidate]) -> Iterator[T]:
+    """Losses in order, each as soon as it and all before it are known, by any executor.
 
     ``loss_of`` must be picklable where the executor's workers are other processes: a :class:`StoredLoss`.
     What the function raises comes through, and so does the executor's own error for a worker that died.
     """
     with _without_interrupt():
-        futures: deque[Future[float]] = deque(executor.submit(loss_of, candidate) for candidate in candidates)
+        futures: deque[Future[T]] = deque(executor.submit(loss_of, candidate) for candidate in candidates)
     try:
         while futures:
             yield futures[0].result()
@@ -95,8 +96,8 @@ def losses_from(executor: Executor, loss_of: LossOf, candidates: Sequence[Candid
             future.cancel()
 
 
-class LocalPool:
-    """An :class:`Evaluator` on ``workers`` processes of this machine; use it in ``with``.
+class LocalPool(Generic[T]):
+    """An :class:`~hwnas.search.protocol.Evaluator` on ``workers`` processes of this machine; use it in ``with``.
 
     The losses do not depend on the number of workers. A worker that dies is said in one line, and what it had
     is done again by a new one. Leaving the block early ends every worker at once, and so does the end of this
@@ -104,7 +105,12 @@ class LocalPool:
     """
 
     def __init__(
-        self, loss_of: LossOf, workers: int, *, threads: int = 1, say: Callable[[str], None] = lambda line: None
+        self,
+        loss_of: Callable[[Candidate], T],
+        workers: int,
+        *,
+        threads: int = 1,
+        say: Callable[[str], None] = lambda line: None,
     ) -> None:
         """``threads`` are torch's in each worker. Raises :class:`SearchError` for fewer than one worker."""
         if workers < 1:
@@ -123,7 +129,7 @@ class LocalPool:
         self._close()
         self._folder.cleanup()
 
-    def __call__(self, candidates: Sequence[Candidate]) -> Iterator[float]:
+    def __call__(self, candidates: Sequence[Candidate]) -> Iterator[T]:
         """Losses in order. Raises :class:`SearchError` if workers die again and again without a loss in between."""
         left, deaths = deque(candidates), 0
         while left:

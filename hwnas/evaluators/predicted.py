@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwnas.errors import PredictorError
+from hwnas.evaluators.ridge import Ridge
 from hwnas.predictors.regression import GradientBoosting
 from hwnas.ranks import spearman
 from hwnas.space import Candidate, Genes, SearchSpace
@@ -21,7 +22,6 @@ Kind = Literal["ridge", "gbdt", "mlp"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 LEAST_CANDIDATES = 8
-_PENALTIES = np.logspace(-4, 4, 33)
 _HIDDEN = 32
 
 
@@ -77,8 +77,11 @@ def fit(
     features = encode(space.encode_many(candidates))
     scale = float(target.std()) or 1.0
     standard = (target - target.mean()) / scale
-    regressors: dict[str, type[_Ridge | _Boosting | _Network]] = {"ridge": _Ridge, "gbdt": _Boosting, "mlp": _Network}
-    return _Fitted(encode, regressors[kind](features, standard, seed), float(target.mean()), scale)
+    if kind == "ridge":
+        regressor: _Regressor = Ridge.fit(features, standard)
+    else:
+        regressor = (_Boosting if kind == "gbdt" else _Network)(features, standard, seed)
+    return _Fitted(encode, regressor, float(target.mean()), scale)
 
 
 def held_out_spearman(
@@ -120,24 +123,6 @@ class _Fitted:
     def loss(self, genes: Genes) -> Array:
         """See :class:`LossPredictor`."""
         return self.mean + self.scale * self.regressor(self.encode(genes))
-
-
-class _Ridge:
-    """The penalty is that of least leave-one-out error, which the hat matrix gives at once (Golub et al. 1979)."""
-
-    def __init__(self, features: Array, target: Array, _seed: int) -> None:
-        self._center = features.mean(axis=0)
-        left, size, right = np.linalg.svd(features - self._center, full_matrices=False)
-        share = size**2 / (size**2 + _PENALTIES[:, None])  # (penalties, directions)
-        residual = target - (share * (left.T @ target)) @ left.T
-        leverage = 1 / len(target) + share @ (left**2).T
-        errors = ((residual / (1 - np.minimum(leverage, 1 - 1e-9))) ** 2).mean(axis=1)
-        penalty = _PENALTIES[int(np.argmin(errors))]
-        self._weights = right.T @ (size / (size**2 + penalty) * (left.T @ target))
-
-    def __call__(self, features: Array) -> Array:
-        predicted: Array = (features - self._center) @ self._weights
-        return predicted
 
 
 class _Boosting:
