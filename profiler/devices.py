@@ -117,7 +117,8 @@ def require_board(device: Device) -> SshDevice:
 
 
 def require_times(device: Device) -> None:
-    """Raises :class:`DeviceError` for an emulated device, whose times are its emulator's and may enter no table."""
+    """Raises :class:`DeviceError` where nothing runs, and for an emulated device: its times may enter no table."""
+    require_runs(device)
     if isinstance(device, SshDevice) and device.emulated:
         raise DeviceError(
             f"{device.name!r} is emulated: its times are the emulator's, and nothing is timed there; compare outputs"

@@ -18,6 +18,7 @@ from hwnas.cli import (
     demo,
     deploy,
     devices,
+    devices_parity,
     devices_setup,
     devices_trust,
     explain,
@@ -30,6 +31,7 @@ from hwnas.cli import (
     run,
     search,
     space,
+    subset,
     toolchain,
     train,
 )
@@ -46,6 +48,7 @@ app = typer.Typer(
 )
 devices_trust.register(devices.app)
 devices_setup.register(devices.app)
+devices_parity.register(devices.app)
 app.add_typer(devices.app, name="devices")
 app.add_typer(space.app, name="space")
 app.add_typer(data.app, name="data")
@@ -58,6 +61,7 @@ train.register(app)
 profile.register(app)
 predict.register(app)
 explain.register(app)
+subset.register(app)
 search.register(app)
 export.register(app)
 deploy.register(app)

@@ -85,7 +85,7 @@ def export(
     from hwnas.workload import Workload
     from latency_luts import LatencyLut
     from profiler import load_devices
-    from profiler.devices import require_runs
+    from profiler.devices import require_times
 
     torch.set_num_threads(threads)
     asked = partial(
@@ -103,7 +103,7 @@ def export(
         raise HwnasError(f"--latency-ms is {latency_ms}; it must be a number above 0")
     promise = Promise(latency_ms)
     target = load_devices(devices).get(device)
-    require_runs(target)
+    require_times(target)
     if lut is not None:
         content = LatencyLut.load(lut)
         require_target(content.target, target)

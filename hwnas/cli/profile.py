@@ -88,6 +88,7 @@ def profile(
     from hwnas.latency import operators_of
     from hwnas.profiling import Sampling, estimate_s, journal_of, profile_space
     from profiler import load_devices, read_journal
+    from profiler.devices import require_times
     from profiler.outcome import Outcome
     from profiler.simulators.device import SimulatedDevice
 
@@ -107,6 +108,7 @@ def profile(
         few = Sampling(check=2 if check is None else check, seed=seed)
         _estimate(loaded, kind, workload, chosen, out, few, dry_run, cache, json)
         return
+    require_times(chosen)
     check = 10 if check is None else check
     sampling = Sampling(
         rounds=rounds,

@@ -19,8 +19,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 OWNER = 1000
 _SSHD = """
-HostKey /home/pi/.sshd/host_key
-AuthorizedKeysFile /home/pi/.sshd/authorized_keys
+HostKey /run/board/host_key
+AuthorizedKeysFile /run/board/authorized_keys
 StrictModes no
 UsePAM no
 PasswordAuthentication no
@@ -76,25 +76,23 @@ def emulated_board(folder: Path) -> Iterator[Board]:
     """A board with an empty home, below ``folder``; it is gone after the block, and all that ran on it."""
     from boards.arm64_root import root_file_system
 
-    root, home = root_file_system(), folder / "home"
-    private = home / ".sshd"
-    private.mkdir(parents=True)
+    root, home, private = root_file_system(), folder / "home", folder / "sshd"
+    home.mkdir(parents=True)
+    private.mkdir()
+    os.chown(home, OWNER, OWNER)
     keys = {name: folder / name for name in ("host_key", "client_key")}
     for path in keys.values():
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", path], check=True)
     shutil.copy(keys["host_key"], private / "host_key")
     shutil.copy(f"{keys['client_key']}.pub", private / "authorized_keys")
     (private / "config").write_text(_SSHD)
-    for path in (home, *home.rglob("*")):
-        os.chown(path, OWNER, OWNER)
-    os.chown(private / "host_key", 0, 0)
     with socket.create_server(("127.0.0.1", 0)) as listening, (folder / "sshd.log").open("w") as log:
         port = listening.getsockname()[1]
         known_hosts = folder / "known_hosts"
         public = Path(f"{keys['host_key']}.pub").read_text()
         known_hosts.write_text(f"[127.0.0.1]:{port} {public}")
         running = subprocess.Popen(
-            [sys.executable, HERE / "arm64_enter.py", root, home, str(listening.fileno()), str(emulator())],
+            [sys.executable, HERE / "arm64_enter.py", root, home, private, str(listening.fileno()), str(emulator())],
             pass_fds=[listening.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True,
         )  # fmt: skip
         try:

@@ -1,4 +1,4 @@
-"""Serves ssh on an inherited socket from inside an arm64 root file system: python arm64_enter.py ROOT HOME SOCKET QEMU.
+"""Serves ssh on an inherited socket from inside an arm64 root: python arm64_enter.py ROOT HOME SSHD SOCKET QEMU.
 
 It is a machine of its own as far as Linux allows without one: namespaces for users, mounts, processes and the
 name; a network that reaches nothing at all (the socket was opened outside, and only it leads in); a binfmt_misc of
@@ -32,7 +32,8 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 def main() -> None:
     """Enter, then answer every connection with an sshd of its own."""
-    root, home, listening, qemu = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+    root, home, private = (Path(path) for path in sys.argv[1:4])
+    listening, qemu = int(sys.argv[4]), sys.argv[5]
     _enter_user_namespace()
     _check(libc.unshare(_NEW_OTHERS), "unshare")
     inside = os.fork()  # the first process of the new process namespace; all others there end with it
@@ -41,7 +42,7 @@ def main() -> None:
         os.waitpid(inside, 0)
         return
     _check(libc.prctl(_DIE_WITH_PARENT, signal.SIGKILL, 0, 0, 0), "prctl")
-    _lay_out(root, home, qemu)
+    _lay_out(root, home, private, qemu)
     signal.signal(signal.SIGCHLD, lambda *_: _reap())
     print("ready", flush=True)
     with socket.socket(fileno=listening) as server:
@@ -59,7 +60,7 @@ def _serve(connection: socket.socket, root: Path) -> None:
     for descriptor in (0, 1):
         os.dup2(connection.fileno(), descriptor)
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "QEMU_CPU": "cortex-a72", "LANG": "C.UTF-8"}
-    os.execve("/usr/sbin/sshd", ["/usr/sbin/sshd", "-i", "-e", "-f", "/home/pi/.sshd/config"], environment)
+    os.execve("/usr/sbin/sshd", ["/usr/sbin/sshd", "-i", "-e", "-f", "/run/board/config"], environment)
 
 
 def _enter_user_namespace() -> None:
@@ -80,7 +81,7 @@ def _enter_user_namespace() -> None:
     os.setuid(0)
 
 
-def _lay_out(root: Path, home: Path, qemu: str) -> None:
+def _lay_out(root: Path, home: Path, private: Path, qemu: str) -> None:
     _mount("none", "/", flags=_REC | _PRIVATE)
     _mount("binfmt_misc", "/proc/sys/fs/binfmt_misc", "binfmt_misc")
     Path("/proc/sys/fs/binfmt_misc/register").write_text(f":aarch64:M::{_MAGIC}:{_MASK}:{qemu}:OPF")
@@ -91,7 +92,9 @@ def _lay_out(root: Path, home: Path, qemu: str) -> None:
     for name in ("dev", "sys", "run", "tmp"):
         _mount("tmpfs", root / name, "tmpfs")
     (root / "tmp").chmod(0o1777)
-    (root / "run/sshd").mkdir()
+    for name in ("sshd", "board"):
+        (root / "run" / name).mkdir()
+    _mount(private, root / "run/board", flags=_BIND)
     for name in _DEVICES:
         (root / "dev" / name).touch()
         _mount(f"/dev/{name}", root / "dev" / name, flags=_BIND)

@@ -1,0 +1,199 @@
+"""An arm64 board without internet, its processor emulated: set up, parity of operators, a bundle deployed, cleaned."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from boards.arm64_board import Board, emulated_board, missing
+from cli.shell import Shell
+from contracts.toolchains import need
+
+from hwnas.deploy.runner import Bundle
+from hwnas.families import get_family
+from hwnas.families.deployed import as_deployed
+from hwnas.latency import operators_of
+from hwnas.operator_parity import chosen_operators
+from hwnas.profiling import Sampling, build_plan, quietly
+from hwnas.spaces import load_space
+from profiler import LocalDevice, Program, SessionError, load_devices, open_session
+from profiler.boards.known import known_graph
+from profiler.exporting import open_exporter
+from profiler.parity import compare, reference_tensors
+from tests.training.toy import FAMILY, SPACE, toy_task
+
+pytestmark = pytest.mark.slow
+
+OPERATORS = 20
+ENTRY = """\
+  {name}:
+    kind: ssh
+    host: {board.host}
+    port: {board.port}
+    user: {board.user}
+    key: {board.key}
+    runtime: {runtime}
+    emulated: true
+"""
+
+
+@dataclass(frozen=True)
+class Emulated:
+    """The board, the devices ``pi`` and ``pi-litert`` on it, and a user's shell; ``setup`` is what that said."""
+
+    board: Board
+    shell: Shell
+    setup: dict[str, Any]
+
+    def device(self, name: str) -> Any:
+        return load_devices(self.shell.folder / "devices.yaml").get(name)
+
+
+@pytest.fixture(scope="module")
+def emulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulated]:
+    lack = missing()
+    if lack is not None:
+        if os.environ.get("CI"):
+            pytest.fail(lack)
+        pytest.skip(lack)
+    folder = tmp_path_factory.mktemp("emulated")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")  # of the user: wheels, toolchains
+    with pytest.MonkeyPatch.context() as patch, emulated_board(folder / "board") as board:
+        patch.setenv("XDG_CONFIG_HOME", str(folder / "config"))
+        known_hosts = folder / "config" / "hwnas" / "known_hosts"
+        known_hosts.parent.mkdir(parents=True)
+        known_hosts.write_text(board.known_hosts.read_text())
+        runtimes = {"pi": "onnxruntime", "pi-litert": "litert"}
+        entries = "".join(ENTRY.format(name=name, board=board, runtime=each) for name, each in runtimes.items())
+        (folder / "devices.yaml").write_text(f"devices:\n{entries}")
+        shell = Shell(folder, cache)
+        ran = shell("devices", "setup", "pi", "--runtime", "onnxruntime", "--runtime", "litert", "--json")
+        yield Emulated(board, shell, ran.json)
+
+
+def test_it_is_an_arm64_board_that_reaches_nothing(emulated: Emulated) -> None:
+    assert emulated.board.ssh("uname", "-m").stdout == "aarch64\n"
+    interfaces = emulated.board.ssh("cat", "/proc/net/dev").stdout.splitlines()[2:]
+    assert [line.split(":")[0].strip() for line in interfaces] == ["lo"]
+
+
+def test_setting_it_up_proves_both_runtimes(emulated: Emulated) -> None:
+    assert emulated.setup["board"]["machine"] == "aarch64"
+    assert emulated.setup["board"]["model"] == "Raspberry Pi 4 Model B Rev 1.4"
+    assert set(emulated.setup["proven"]) == {"litert", "onnxruntime"}
+    assert emulated.setup["folder"] == f"{emulated.setup['board']['home']}/.hwnas/venv"
+    there = emulated.board.home / ".hwnas" / "venv" / "hwnas.json"
+    assert json.loads(there.read_text())["packages"] == emulated.setup["packages"]
+    again = emulated.shell("devices", "setup", "pi", "--json")
+    assert again.json == emulated.setup | {
+        "fresh": False,
+        "board": again.json["board"],  # its free room is another
+    }
+    assert "downloading" not in again.err
+    assert "sending" not in again.err
+
+
+@pytest.mark.parametrize(("name", "runtime"), [("pi", "onnxruntime"), ("pi-litert", "litert")])
+def test_operators_give_there_what_they_give_here(emulated: Emulated, name: str, runtime: str) -> None:
+    if runtime == "litert":
+        need("litert-torch")
+    cache = emulated.shell.cache / "hwnas" / "artifacts"
+    loaded = load_space("g2p")
+    family = as_deployed(get_family(loaded.family), runtime)
+    whole = operators_of(loaded, family, loaded.workload)
+    operators = chosen_operators(whole, OPERATORS)
+    assert len(operators) == OPERATORS
+    assert {operator.kind for operator in operators} == {operator.kind for operator in whole}
+    with open_exporter(runtime) as exporter:
+        plan = build_plan(
+            loaded, family, loaded.workload, Sampling(calibration=0, check=0), exporter, cache, quietly, operators
+        )
+    here = LocalDevice(name="here", kind="local", runtime=runtime)
+    with closing(open_session(here, cache)) as x86, closing(open_session(emulated.device(name), cache)) as arm:
+        for item in plan.items:
+            artifact = item.program.stages[0].artifact
+            outputs = [session.run(session.load(item.program)) for session in (x86, arm)]
+            assert compare(*outputs, artifact.tolerance).passed, item.name
+            assert compare(reference_tensors(artifact)[1], outputs[1], artifact.tolerance).passed, item.name
+        assert arm.facts()["machine"] == "aarch64"
+
+
+def test_the_parity_command_tells_it(emulated: Emulated) -> None:
+    told = emulated.shell("devices", "parity", "pi", "--space", "g2p", "--operators", "2", "--json").json
+    assert told["target"].startswith("pi/onnxruntime-")
+    assert [each["passed"] for each in told["operators"]] == [True] * 3, "two, and the empty graph"
+
+
+def test_nothing_is_timed_there(emulated: Emulated) -> None:
+    ran = emulated.shell("profile", "--space", "g2p", "--device", "pi", "--out", "pi.lut.jsonl")
+    assert "'pi' is emulated: its times are the emulator's, and nothing is timed there" in ran.refusal
+    assert "exporting" not in ran.err
+    assert not (emulated.shell.folder / "pi.lut.jsonl").exists()
+    with closing(open_session(emulated.device("pi"), emulated.shell.cache)) as session:
+        known = known_graph("onnxruntime")
+        assert known is not None
+        handle = session.load(Program.single(known))
+        for timed in (lambda: session.time(handle, 1), lambda: session.reference("compute", 1)):
+            with pytest.raises(SessionError, match="pi is emulated: what its emulator takes is no latency"):
+                timed()
+
+
+def test_a_bundle_is_deployed_and_answers_without_a_host(
+    emulated: Emulated, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bundle = exported(tmp_path / "the 'bundle'", monkeypatch, emulated.shell.cache)
+    told = emulated.shell("deploy", bundle, "--device", "pi", "--json").json
+    assert told["source"] == "emulated"
+    assert "measured_ms" not in told
+    assert set(told["parity"]) == {"encoder", "decoder_step"}
+    assert all(entry["max_abs_error"] <= entry["tolerance"] for entry in told["parity"].values())
+    assert (told["answers"]["asked"], told["answers"]["equal"], told["held"]) == (5, 5, None)
+
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    assert manifest["deployments"] == {"pi": told}
+    text, answer = next(iter(manifest["examples"].items()))
+    assert Bundle(bundle)(text) == answer, "with its new manifest it is a bundle still"
+    done = emulated.board.ssh(told["command"], text)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{answer}\n", "")
+    there = emulated.board.home / ".hwnas" / "bundles" / bundle.name / "manifest.json"
+    assert json.loads(there.read_text()) == manifest
+
+    (bundle / "encoder.onnx").write_bytes(b"changed")
+    refused = emulated.shell("deploy", bundle, "--device", "pi").refusal
+    assert "encoder.onnx is not the file that was exported" in refused
+    assert emulated.board.ssh(told["command"], text).stdout == f"{answer}\n", "what runs there is what it was"
+
+
+def test_clean_leaves_the_home_as_it_was(emulated: Emulated) -> None:
+    """The last test: the board is bare after it."""
+    cleaned = emulated.shell("devices", "clean", "pi", "--json").json
+    assert cleaned["freed_bytes"] > 100e6
+    assert [path.name for path in emulated.board.home.iterdir()] == []
+
+
+def exported(out: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> Path:
+    """A bundle of the toy model, as it is before training."""
+    import torch
+
+    from hwnas.deploy import measured
+    from hwnas.deploy.bundle import Promise
+    from hwnas.deploy.export import export_bundle
+    from hwnas.families.base import Vocabularies
+
+    monkeypatch.setattr(measured, "ROUNDS", 2)
+    torch.manual_seed(0)
+    task, candidate = toy_task(), SPACE.extreme(-1)
+    sizes = Vocabularies(len(task.source_vocabulary), len(task.target_vocabulary))
+    model = FAMILY.model(SPACE, candidate, sizes).eval()
+    here = LocalDevice(name="here", kind="local")
+    export_bundle(
+        SPACE, FAMILY, candidate, model, task, SPACE.workload, here, Promise(5.0), out,
+        cache=cache, decoded=5, with_quality=False,
+    )  # fmt: skip
+    return out
