@@ -37,7 +37,7 @@ class LatencyConstraint:
     al. 2020), or u would wind up while the architecture is still on its way. Beyond a sharpness-th the penalty goes on
     linearly, so that being far off does not drown the task loss. The aim stands ``margin`` below the target, because
     being above is what must not be. The defaults are from trials on synthetic noisy losses over the ``g2p`` table, of
-    scales from 0.001 to 1000, where searches of 300 steps ended within 1 % of the aim.
+    scales from 0.001 to 1000, where searches of 300 steps ended within about 1 % of the aim.
 
     It steers the expectation; that choices are decided at the end is for the search to see to, which must also let
     its learning rate fall, or E will swing by what one step moves it.
