@@ -1,7 +1,7 @@
 """The command line: everything under ``hwnas``.
 
 ``hwnas devices | space | data | train | profile | lut | predict | explain | predictor | search | export | deploy | run
-| demo | toolchain | accelerator``.
+| demo | report | compare | toolchain | accelerator``.
 
 Results go to stdout (``--json`` for machines), progress and log to stderr. Exit codes: 0 done,
 1 our error in one line (``--debug`` for the traceback), 2 usage, 130 interrupted.
@@ -14,6 +14,7 @@ import typer
 from hwnas.cli import (
     accelerator,
     accelerator_fit,
+    compare,
     data,
     demo,
     deploy,
@@ -68,6 +69,7 @@ deploy.register(app)
 run.register(app)
 demo.register(app)
 report.register(app)
+compare.register(app)
 
 
 def _show_version(asked: bool) -> None:

@@ -28,7 +28,7 @@ def demo(
 ) -> None:
     """Do the whole job on real data, in about ten minutes.
 
-    Trains, measures, searches, exports and proves a grapheme-to-phoneme model for this machine.
+    Trains, measures, searches, exports and proves a grapheme-to-phoneme model for this machine, and writes a report.
     """
     from dataclasses import replace
 
@@ -89,4 +89,5 @@ Quality on the test words (inherited weights where not said otherwise; stress-fr
 {table(["model", "predicted ms", "loss", "PER", "WER"], rows)}
 
 Bundle        {report["bundle"]}    try: hwnas run {report["bundle"]} transformer
+Report        {report["report"]}    all of this and more, as a page: open it in a browser
 Time          {sum(seconds.values()):.0f} s: {", ".join(f"{name} {s:.0f}" for name, s in seconds.items())}"""

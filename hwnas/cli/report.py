@@ -36,8 +36,9 @@ def report(
     A part that a run lacks is named on the page, with the command that makes it.
     """
     from hwnas.report.page import write_report
+    from hwnas.report.run import PAGE
 
-    page = out if out is not None else runs[0] / "report.html"
+    page = out if out is not None else (runs[0] if runs[0].is_dir() else runs[0].parent) / PAGE
     written = write_report(runs, page, space=space, family=family)
     lines = [f"missing: {part}" for part in written.missing]
     emit(written.as_dict(), json, "\n".join([*lines, f"{written.path} ({written.size_bytes / 1024:.0f} KiB)"]))

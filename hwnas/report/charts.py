@@ -41,7 +41,8 @@ def front_chart(
     series: Sequence[Series], limit: Figure | None, winner: Chosen | None, origin: str, identity: str
 ) -> Markup:
     """Loss against predicted latency of all that was evaluated, the fronts, the limit and the winner."""
-    where = "predicted latency, ms" + ("" if origin == "measured" else f" ({origin})")
+    short = "predicted latency, ms" if origin == "measured" else "estimated latency, ms"
+    where = short if origin == "measured" else f"latency, ms, {origin}"
 
     def draw(frame: Frame) -> Markup:
         latencies_ms = [point.latency_ms for one in series for point in one.points]
@@ -50,7 +51,7 @@ def front_chart(
         losses = [point.loss for one in series for point in one.points]
         plot = Plot(
             frame,
-            Axis.around("predicted latency, ms" if frame.narrow else where, latencies_ms, pad=0.04),
+            Axis.around(short if frame.narrow else where, latencies_ms, pad=0.04),
             _with_room_below(Axis.around("validation loss, nats per token", losses)),
         )
         plot.axes()

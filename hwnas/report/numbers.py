@@ -44,7 +44,10 @@ def percent(figure: Figure | None, decimals: int = 1) -> Markup:
 
 def signed(figure: Figure | None, decimals: int = 1) -> Markup:
     """A change, as a share with its sign."""
-    return NONE if figure is None else written(figure, f"{100 * figure.number:+.{decimals}f}", " %")
+    if figure is None:
+        return NONE
+    shown = f"{100 * figure.number:+.{decimals}f}"
+    return written(figure, shown if float(shown) else shown.lstrip("+-"), " %")
 
 
 def short(figure: Figure | None, unit: str = "") -> Markup:

@@ -73,13 +73,12 @@ class Predictions:
 
     def points(self, search: Search) -> list[Point]:
         """All that a search evaluated, in order."""
-        journal = search.journal
-        records = [] if journal is None else list(journal.items(""))[1:]
-        found = [
-            (number, candidate_of(self.model.space, record["candidate"]), float(record["loss"]))
-            for number, (_, record) in enumerate(records, start=1)
-            if isinstance(record, dict) and "loss" in record
-        ]
+        if search.journal is None:
+            return []
+        found = []
+        for number, (_, record) in enumerate(search.journal.items("")):
+            if number:  # the first is the header
+                found.append((number, *_evaluation(self.model.space, search.journal, number, record)))
         genes = self.model.space.encode_many(candidate for _, candidate, _ in found)
         latencies_ms = self.model.latency_ms(genes) if found else np.empty(0)
         return [
@@ -129,11 +128,22 @@ class Predictions:
         }
 
 
+def _evaluation(space: SearchSpace, journal: Document, number: int, record: object) -> tuple[Candidate, float]:
+    entry = record if isinstance(record, Mapping) else {}
+    loss, why = entry.get("loss"), "it has no loss"
+    if isinstance(loss, int | float):
+        try:
+            return candidate_of(space, entry.get("candidate")), float(loss)
+        except SpaceError as exc:
+            why = str(exc)
+    raise ReportError(f"{journal.path} is damaged in line {number + 1} ({why}); run the search in another folder")
+
+
 def candidate_of(space: SearchSpace, values: object) -> Candidate:
     """A candidate as it stands in a file; raises :class:`SpaceError` if it is not of the space."""
     if not isinstance(values, Mapping):
         raise SpaceError(f"{values!r} is no candidate of space {space.name!r}")
-    return space.candidate({str(name): int(value) for name, value in values.items()})
+    return space.candidate({str(name): value for name, value in values.items()})
 
 
 def front_of(points: Sequence[Point]) -> list[Point]:

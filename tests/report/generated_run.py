@@ -33,25 +33,25 @@ def loss_of(candidate):
     return 0.24 + 2.0 / sum(value for _, value in candidate.entries) ** 0.7 + digest[0] / 255 * 0.02
 
 
-def write_search(folder, table, method, *, seed=0, space=SPACE, exclude=()):
+def write_search(folder, table, method, *, confidence=0.95, exclude=()):
     """Search for real, with the made-up loss, and write the journal; gives back what it found."""
-    latency = TableLatency.from_lut(space, FAMILY, table)
-    limits = CandidateLimits(space, FAMILY, latency.workload, latency, latency_ms=LIMIT_MS, confidence=0.95)
+    latency = TableLatency.from_lut(SPACE, FAMILY, table)
+    limits = CandidateLimits(SPACE, FAMILY, latency.workload, latency, latency_ms=LIMIT_MS, confidence=confidence)
     searcher = (
-        Evolution(space, limits, SETTINGS, seed=seed)
+        Evolution(SPACE, limits, SETTINGS)
         if method == "evolution"
-        else RandomSearch(space, limits, evaluations=SETTINGS.evaluations, seed=seed, exclude=exclude)
+        else RandomSearch(SPACE, limits, evaluations=SETTINGS.evaluations, exclude=exclude)
     )
     header = search_header(
-        space,
+        SPACE,
         searcher=method,
         settings=SETTINGS.as_dict(),
-        seed=seed,
+        seed=0,
         limits=limits.describe(),
         evaluator="0123456789abcdef/fedcba/500 pairs",
-        latency=fingerprint_of(table, bounded=True),
+        latency=fingerprint_of(table, bounded=confidence is not None),
     )
-    return run_search(searcher, one_by_one(loss_of), space, folder / "search.journal.jsonl", header=header)
+    return run_search(searcher, one_by_one(loss_of), SPACE, folder / "search.journal.jsonl", header=header)
 
 
 def write_result(folder, table, result, method, *, measured=True, wins=True):
@@ -69,7 +69,7 @@ def write_result(folder, table, result, method, *, measured=True, wins=True):
                 predicted_ms,
                 measured_ms=seen_ms if measured else None,
                 interval_ms=(seen_ms * 0.994, seen_ms * 1.007) if measured else None,
-                predicted_interval_ms=latency.interval_of(evaluation.candidate),
+                predicted_interval_ms=latency.interval_of(evaluation.candidate) if latency.bounded else None,
                 peak_memory_mib=1.25,
                 status="converged" if measured else None,
             ).as_dict()

@@ -38,6 +38,7 @@ class Page(HTMLParser):
     marks: list = field(default_factory=list)
     elements: list = field(default_factory=list)
     scripts: dict = field(default_factory=dict)
+    texts: list = field(default_factory=list)
 
     def __post_init__(self):
         super().__init__(convert_charrefs=True)
@@ -77,6 +78,7 @@ class Page(HTMLParser):
             self.scripts[self._open[-1][1].get("id", "")] = text
         if SILENT & set(tags):
             return
+        self.texts.append(text)
         if any(tag in ("data", "tspan") and "data-source" in given for tag, given in self._open):
             self.figures[-1].text += text
             return
@@ -86,7 +88,7 @@ class Page(HTMLParser):
     @property
     def shown(self):
         """All its text."""
-        return " ".join(" ".join([*self.prose, *(figure.text for figure in self.figures)]).split())
+        return " ".join("".join(self.texts).split())
 
     @property
     def points(self):

@@ -1,0 +1,191 @@
+"""What a page says of runs that lack something, and what is no run at all."""
+
+import json
+import shutil
+
+import pytest
+from report.generated_run import (
+    TABLE,
+    write_bundle,
+    write_estimated_table,
+    write_result,
+    write_run,
+    write_search,
+)
+from report.reading import Page
+
+from hwnas.errors import ReportError
+from hwnas.report.page import write_report
+from latency_luts import LatencyLut
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return write_run(tmp_path_factory.mktemp("whole") / "search")
+
+
+@pytest.fixture
+def run(whole, tmp_path):
+    """A copy that a test may spoil."""
+    return shutil.copytree(whole, tmp_path / "search")
+
+
+def shown(*runs, **options):
+    out = runs[0].parent / "page.html"
+    report = write_report(runs, out, **options)
+    return report, Page.of(out).shown
+
+
+def test_a_whole_run_lacks_nothing(run):
+    report, text = shown(run)
+    assert report.missing == ()
+    assert "The limit holds." in text
+    assert "What this page lacks" not in text
+
+
+@pytest.mark.parametrize(
+    ("gone", "said"),
+    [
+        ("x86.lut.jsonl", "the latency table that the search used"),
+        ("search.json", "the search has not ended"),
+        ("explain.json", "the runtime's own profile"),
+        ("bundle", "a bundle, measured as exported"),
+        ("baseline", "random search at equal cost"),
+    ],
+)
+def test_a_part_that_is_missing_is_named_with_what_makes_it(run, gone, said):
+    path = run / gone
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    report, text = shown(run)
+    assert any(said in part for part in report.missing)
+    assert said in text
+
+
+@pytest.mark.parametrize("gone", ["search.journal.jsonl", "finalists.journal.jsonl", "baseline/search.json"])
+def test_any_other_file_may_be_missing_too(run, gone):
+    (run / gone).unlink()
+    assert "The limit holds." in shown(run)[1]
+
+
+def test_a_bundle_alone_is_a_run(run):
+    _, text = shown(run / "bundle")
+    assert "The limit holds." in text
+    assert "word error rate" in text
+
+
+def test_a_table_above_the_run_is_found(run):
+    (run / "x86.lut.jsonl").rename(run.parent / "x86.lut.jsonl")
+    assert shown(run)[0].missing == ()
+
+
+def test_another_table_than_the_searchs_is_not_taken_for_it(run):
+    write_estimated_table(run / "x86.lut.jsonl")
+    report, _ = shown(run)
+    assert any("the latency table that the search used" in part for part in report.missing)
+
+
+def test_it_says_if_the_limit_is_broken(run):
+    winner = json.loads((run / "search.json").read_text())["winner"]
+    shutil.rmtree(run / "bundle")
+    write_bundle(run / "bundle", LatencyLut.load(TABLE), winner, measured_ms=0.335)
+    assert "The limit is broken." in shown(run)[1]
+    shutil.rmtree(run / "bundle")
+    write_bundle(run / "bundle", LatencyLut.load(TABLE), winner, measured_ms=0.319)
+    assert "The limit is within the noise." in shown(run)[1]
+
+
+def test_it_says_if_nobody_won(run):
+    document = json.loads((run / "search.json").read_text())
+    (run / "search.json").write_text(json.dumps(document | {"winner": None}))
+    assert "No finalist met the limit" in shown(run)[1]
+
+
+def test_an_estimate_is_never_taken_for_a_measurement(tmp_path):
+    run = tmp_path / "search"
+    run.mkdir()
+    table = LatencyLut.load(write_estimated_table(run / "npu.lut.jsonl"))
+    found = write_search(run, table, "evolution", confidence=None)
+    write_result(run, table, found, "evolution", measured=False)
+    report, text = shown(run)
+    assert "Not measured." in text
+    assert text.count("estimated by vela") >= 4
+    assert "predicted latency" not in text
+    assert not any("profile" in part for part in report.missing)
+
+
+def test_a_torn_last_line_is_dropped_and_said(run):
+    journal = run / "search.journal.jsonl"
+    journal.write_text(journal.read_text()[:-20])
+    report, text = shown(run)
+    assert any("it was cut off" in part for part in report.missing)
+    assert "The limit holds." in text
+
+
+def test_damage_is_named_with_its_line(run):
+    journal = run / "search.journal.jsonl"
+    lines = journal.read_text().splitlines()
+    journal.write_text("\n".join([*lines[:3], "{nonsense", *lines[4:]]) + "\n")
+    with pytest.raises(ReportError, match=r"search\.journal\.jsonl is damaged in line 4"):
+        shown(run)
+    (run / "search.json").write_text("{")
+    journal.unlink()
+    with pytest.raises(ReportError, match=r"search\.json is damaged"):
+        shown(run)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"loss": 0.25},
+        {"candidate": {"encoder_embed": 64}, "loss": 0.25},
+        {"candidate": 3, "loss": 0.25},
+        {"candidate": {"encoder_embed": "wide"}, "loss": 0.25},
+    ],
+)
+def test_a_record_that_is_no_candidate_is_refused(run, record):
+    with (run / "search.journal.jsonl").open("a") as journal:
+        journal.write(json.dumps(record) + "\n")
+    with pytest.raises(ReportError, match=r"search\.journal\.jsonl is damaged in line \d+"):
+        shown(run)
+
+
+def test_what_is_no_run_is_refused(tmp_path, run):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("nothing")
+    for path, said in (
+        (tmp_path / "empty", "is no run: it is empty"),
+        (tmp_path / "other", "is no run: it has no search.journal.jsonl"),
+        (tmp_path / "gone", "is not there"),
+        (run / "winner.yml", "is a file"),
+        (run / "x86.lut.jsonl", "only tables are given"),
+    ):
+        with pytest.raises(ReportError, match=said):
+            shown(path)
+
+
+def test_runs_of_different_spaces_are_refused(run):
+    other = shutil.copytree(run, run.parent / "other")
+    lines = (other / "search.journal.jsonl").read_text().splitlines()
+    header = json.loads(lines[0]) | {"space": "mine", "fingerprint": "feedbeef"}
+    (other / "search.journal.jsonl").write_text("\n".join([json.dumps(header), *lines[1:]]) + "\n")
+    with pytest.raises(ReportError, match="of one space: write one for each"):
+        shown(run, other)
+
+
+def test_a_table_of_another_space_is_refused(run):
+    lines = TABLE.read_text().splitlines()
+    header = json.loads(lines[0]) | {"subject": {"space": "mine", "fingerprint": "feedbeef"}}
+    other = run.parent / "mine.lut.jsonl"
+    other.write_text("\n".join([json.dumps(header), *lines[1:]]) + "\n")
+    with pytest.raises(ReportError, match="give a table of theirs"):
+        shown(run, other)
+
+
+def test_what_a_file_says_is_text_and_never_markup(run):
+    document = json.loads((run / "search.json").read_text())
+    document["changed"] = ["<script>alert(1)</script>"]
+    (run / "search.json").write_text(json.dumps(document))
+    write_report([run], run / "page.html")
+    assert "<script>alert" not in (run / "page.html").read_text()
+    assert "<script>alert(1)</script>" in Page.of(run / "page.html").shown
