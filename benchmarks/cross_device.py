@@ -29,6 +29,7 @@ import numpy as np
 from hwnas.candidates import read_candidate
 from hwnas.cli.console import say, table
 from hwnas.data import load_task
+from hwnas.evaluators.fitness import fixed_subset
 from hwnas.evaluators.inherited import InheritedLoss
 from hwnas.families import get_family
 from hwnas.files import artifact_cache
@@ -36,7 +37,6 @@ from hwnas.finalists import measure_finalists
 from hwnas.latency import TableLatency
 from hwnas.limits import latency_range_ms
 from hwnas.profiling import quietly
-from hwnas.searching import fixed_subset
 from hwnas.space import Candidate
 from hwnas.spaces import load_space
 from hwnas.training import load_supernet

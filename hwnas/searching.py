@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from hwnas.candidates import write_candidate
 from hwnas.changed import changed_during
 from hwnas.device_limits import DeviceLimits
-from hwnas.evaluators.inherited import InheritedLoss
+from hwnas.evaluators.fitness import fitness, rescored
 from hwnas.evaluators.pool import evaluating
 from hwnas.families.base import Family
 from hwnas.files import artifact_cache, write_json
@@ -34,10 +34,10 @@ from latency_luts import LatencyLut
 from profiler import Device, read_journal
 
 if TYPE_CHECKING:
-    from hwnas.data.task import Pair, Task
+    from hwnas.data.task import Task
     from hwnas.supernet import SuperTransformer
 
-__all__ = ["BASELINE", "FINALISTS", "FRONT", "JOURNAL", "OUTCOME", "WINNER", "fixed_subset", "search_and_measure"]
+__all__ = ["BASELINE", "FINALISTS", "FRONT", "JOURNAL", "OUTCOME", "WINNER", "search_and_measure"]
 
 FINALISTS, OUTCOME, FRONT, WINNER = "finalists.journal.jsonl", "search.json", "front.json", "winner.yml"
 """In a search's folder, beside its journal: the measurement of the best, what it found, its front and the winner."""
@@ -76,7 +76,6 @@ def search_and_measure(
     :class:`hwnas.errors.WorkloadError` if the latencies are for another number of output symbols than the task has.
     """
     from hwnas.data.task import require_vocabulary
-    from hwnas.training import weights_digest
 
     latency = limits.latency
     assert isinstance(latency, SearchLatency)
@@ -84,9 +83,8 @@ def search_and_measure(
     asked = DeviceLimits({"" if table is None else table.target.device: limits, **(elsewhere or {})})
     asked.check()
     searched = kept_below(asked, request)
-    objectives = request.objectives
-    if objectives is None:
-        objectives = ("latency_ms",) if METHODS[request.method].front else ()
+    default = ("latency_ms",) if METHODS[request.method].front else ()
+    objectives = default if request.objectives is None else request.objectives
     costs = costs_of(objectives, asked)
     judged = costs or costs_of(("latency_ms",), asked)
     assert judged is not None
@@ -94,13 +92,13 @@ def search_and_measure(
     if compared:
         require_hypervolume()
     out.mkdir(parents=True, exist_ok=True)
-    pairs = fixed_subset(task.pairs["valid"], request.validation_pairs)
-    with evaluating(InheritedLoss(supernet, family, pairs), workers, say=say) as evaluate:
+    loss_of, known_as = fitness(space, family, supernet, task, pairs=request.validation_pairs, subset=request.subset)
+    with evaluating(loss_of, workers, say=say) as evaluate:
         runs = Runs(
             space,
             searched,
             evaluate,
-            evaluator=f"{weights_digest(supernet)}/{task.fingerprint}/{len(pairs)} pairs",
+            evaluator=known_as,
             latency=fingerprint_of_limits(searched),
             progress=searching,
             exclude=exclude,
@@ -115,16 +113,22 @@ def search_and_measure(
                 rivals[seed] = runs.one("random", budget, seed, out / BASELINE / apart, None)
     found = [evaluation for result in results.values() for evaluation in result.evaluations]
     front = Front.of(space, found, judged)
-    best = best_of(space, found, request.finalists) if costs is None else front.spread(request.finalists)
+    drawn = [evaluation for result in rivals.values() for evaluation in result.evaluations]
+    best = {
+        out: best_of(space, found, request.shortlist) if costs is None else front.spread(request.finalists),
+        out / BASELINE: best_of(space, drawn, request.shortlist),
+    }
+    if request.subset is not None:
+        best = rescored(space, family, supernet, task, best, request.finalists, workers=workers, say=say)
     drift: float | None = None
     changed: tuple[str, ...] = ()
     if device is None:
-        finalists = _predicted(best, latency)
+        finalists = _predicted(best[out], latency)
     else:
         finalists, drift = measure_finalists(
             space,
             family,
-            [(evaluation.candidate, evaluation.loss) for evaluation in best],
+            [(evaluation.candidate, evaluation.loss) for evaluation in best[out]],
             table,
             latency,
             device,
@@ -163,8 +167,7 @@ def search_and_measure(
         },
     )
     if theirs is not None:
-        drawn = [evaluation for result in rivals.values() for evaluation in result.evaluations]
-        rival = tuple(_with_needs(f, asked) for f in _predicted(best_of(space, drawn, request.finalists), latency))
+        rival = tuple(_with_needs(finalist, asked) for finalist in _predicted(best[out / BASELINE], latency))
         beside = replace(
             outcome,
             method="random",
@@ -217,10 +220,3 @@ def _write(folder: Path, space: SearchSpace, outcome: SearchOutcome, front: Fron
         (folder / WINNER).unlink(missing_ok=True)  # it was measured before, and no longer meets the limit
     else:
         write_candidate(folder / WINNER, space, outcome.winner.candidate)
-
-
-def fixed_subset(pairs: Sequence[Pair], number: int | None) -> tuple[Pair, ...]:
-    """``number`` pairs spread evenly over ``pairs`` (all of them for ``None``); always the same ones."""
-    if number is None or number >= len(pairs):
-        return tuple(pairs)
-    return tuple(pairs[i * len(pairs) // number] for i in range(number))

@@ -53,6 +53,7 @@ def run_co_search(
     settings: Nsga2Settings,
     limits: Mapping[str, float | None],
     validation_pairs: int | None,
+    subset: Path | None,
     seed: int,
     devices: Path | None,
     cache: Path,
@@ -65,11 +66,11 @@ def run_co_search(
     from hwnas.data.task import require_vocabulary
     from hwnas.design_costs import DesignCosts, export_operators
     from hwnas.design_space import load_designs
-    from hwnas.evaluators.inherited import InheritedLoss
+    from hwnas.evaluators.fitness import fitness
     from hwnas.evaluators.pool import evaluating
+    from hwnas.evaluators.subset_file import ChosenSubset
     from hwnas.limits import CandidateLimits
-    from hwnas.searching import fixed_subset
-    from hwnas.training import load_supernet, weights_digest
+    from hwnas.training import load_supernet
     from profiler import load_devices
 
     designs = load_designs(design, load_devices(devices))
@@ -79,12 +80,19 @@ def run_co_search(
         space, family, workload, params_m=limits["params_m"], peak_memory_mib=limits["peak_memory_mib"]
     )
     weights = load_supernet(supernet, space, family, task)
-    pairs = fixed_subset(task.pairs["valid"], validation_pairs)
+    loss_of, known_as = fitness(
+        space,
+        family,
+        weights,
+        task,
+        pairs=validation_pairs,
+        subset=None if subset is None else ChosenSubset.load(subset),
+    )
     say(f"{designs.size} designs of {designs.device.name}, every figure estimated by {designs.device.engine}")
     with (
         progress_bar("exporting") as exporting,
         progress_bar("searching") as searching,
-        evaluating(InheritedLoss(weights, family, pairs), workers, say=say) as evaluate,
+        evaluating(loss_of, workers, say=say) as evaluate,
     ):
         artifacts = export_operators(space, family, workload, designs.device, cache, exporting.update)
         costs = DesignCosts(space, family, workload, designs, artifacts, cache)
@@ -92,11 +100,11 @@ def run_co_search(
             space,
             evaluate,
             PairLimits(network, costs, limits["latency_ms"], limits["energy_mj"]),
-            CoSearchRequest(f"{weights_digest(weights)}/{task.fingerprint}/{len(pairs)} pairs", settings, seed),
+            CoSearchRequest(known_as, settings, seed),
             out,
             progress=searching.update,
         )
-    emit(outcome.as_dict(), json, lambda: _told(outcome, len(pairs), len(costs.refused), out))
+    emit(outcome.as_dict(), json, lambda: _told(outcome, len(loss_of.pairs), len(costs.refused), out))
 
 
 def _told(outcome: CoSearchOutcome, validation_pairs: int, refused: int, out: Path) -> str:

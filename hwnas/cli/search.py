@@ -110,6 +110,12 @@ def search(
     validation_pairs: Annotated[
         int | None, typer.Option(min=1, help="Score on this many validation pairs; else on all, as HAT does.")
     ] = None,
+    subset: Annotated[
+        Path | None,
+        typer.Option(
+            "--subset", help="Instead: on this subset, made by hwnas subset; the best in the end on all pairs."
+        ),
+    ] = None,
     finalists: Annotated[int, typer.Option(min=1, help="Best candidates to measure on the device in the end.")] = 5,
     confidence: Annotated[
         float | None,
@@ -159,6 +165,7 @@ def search(
 
     from hwnas.changed import note_of
     from hwnas.data import load_task
+    from hwnas.evaluators.subset_file import ChosenSubset
     from hwnas.profiling import require_target
     from hwnas.search.journal import read_candidates
     from hwnas.search.nsga2 import Nsga2Settings
@@ -210,6 +217,7 @@ def search(
                 "peak_memory_mib": peak_memory_mib,
             },
             validation_pairs=validation_pairs,
+            subset=subset,
             seed=seed,
             devices=devices,
             cache=cache_folder(cache),
@@ -248,6 +256,7 @@ def search(
         objectives=None if objective is None else tuple(objective),
         seeds=seeds,
         baseline=baseline,
+        subset=None if subset is None else ChosenSubset.load(subset),
     )
     task = load_task(data, say=say)
     with progress_bar("searching") as searching, progress_bar("measuring finalists") as measuring:

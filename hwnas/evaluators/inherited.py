@@ -59,8 +59,9 @@ class SubsetLoss:
     """About the :class:`InheritedLoss` on all pairs, from a chosen few of them."""
 
     def __init__(self, supernet: SuperTransformer, family: Family, pairs: Sequence[Pair], subset: PairSubset) -> None:
-        """``pairs`` are all of the split."""
-        self._losses = PairLosses(supernet, family, tuple(pairs[number] for number in subset.chosen))
+        """``pairs`` are all of the split; those of the subset are its own."""
+        self.pairs = tuple(pairs[number] for number in subset.chosen)
+        self._losses = PairLosses(supernet, family, self.pairs)
         self._subset = subset
 
     def __call__(self, candidate: Candidate) -> float:

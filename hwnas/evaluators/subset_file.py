@@ -65,14 +65,14 @@ class ChosenSubset:
             "seed": self.seed,
         }
 
-    def require(self, wanted: SubsetOf, path: Path) -> None:
+    def require(self, wanted: SubsetOf) -> None:
         """Raises :class:`SearchError`, naming what differs, unless it was chosen for ``wanted``."""
         there, here = asdict(self.of), asdict(wanted)
         differing = [name for name in there if there[name] != here[name]]
         if differing:
             raise SearchError(
-                f"{path} was chosen for another search: its {' and '.join(differing)} differ; make one for this"
-                " with `hwnas subset`"
+                f"the subset of pairs was chosen for another search: its {' and '.join(differing)} differ;"
+                " make one for this with `hwnas subset`"
             )
 
     def save(self, path: Path) -> None:

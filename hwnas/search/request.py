@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from hwnas.device_limits import DeviceLimits
 from hwnas.errors import InfeasibleError, SearchError
+from hwnas.evaluators.subset_file import ChosenSubset
 from hwnas.finalists import SearchLatency
 from hwnas.limits import CandidateLimits
 from hwnas.search.evolution import EvolutionSettings
@@ -13,6 +14,8 @@ from hwnas.search.methods import Settings, method_named
 
 CONFIDENCE = 0.95
 MARGIN = 0.02
+_SHORTLIST = 4
+"""Candidates for each finalist that are evaluated on all pairs: the best on a subset is seldom far down the list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,8 @@ class SearchRequest:
     ``objectives`` (of :data:`hwnas.objectives.OBJECTIVES`) are what it searches a front of; by default loss
     and latency where the method can, else the loss alone. ``seeds`` searches are made, of this seed and the
     next ones, and their best taken; with ``baseline`` random search of equal cost stands beside each.
+
+    With a ``subset`` every candidate is evaluated on that, and the ``shortlist`` in the end on all pairs.
     """
 
     method: str = "evolution"
@@ -41,6 +46,7 @@ class SearchRequest:
     objectives: tuple[str, ...] | None = None
     seeds: int = 1
     baseline: bool = False
+    subset: ChosenSubset | None = None
 
     def __post_init__(self) -> None:
         method_named(self.method)
@@ -54,6 +60,11 @@ class SearchRequest:
             raise SearchError("search: a confidence and a margin are two ways to stay below the limit; give one")
         if self.seeds < 1:
             raise SearchError(f"search: {self.seeds} seeds; at least 1 is needed")
+
+    @property
+    def shortlist(self) -> int:
+        """How many of the best are looked at again before the finalists are named."""
+        return self.finalists if self.subset is None else _SHORTLIST * self.finalists
 
 
 def kept_below(limits: DeviceLimits, request: SearchRequest) -> DeviceLimits:

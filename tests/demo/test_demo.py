@@ -9,6 +9,7 @@ import pytest
 from hwnas.data import load_task
 from hwnas.data.task import Task
 from hwnas.demo import SPACE
+from hwnas.evaluators.fitness import fixed_subset
 from hwnas.evaluators.inherited import InheritedLoss
 from hwnas.families import get_family
 from hwnas.latency import TableLatency
@@ -18,7 +19,6 @@ from hwnas.search.evolution import EvolutionSettings
 from hwnas.search.protocol import one_by_one
 from hwnas.search.run import SearchResult
 from hwnas.search.runs import search_space
-from hwnas.searching import fixed_subset
 from hwnas.spaces import load_space
 from latency_luts import LatencyLut
 from tests.deploy.without import run_without

@@ -156,9 +156,9 @@ def test_a_file_is_read_as_it_was_written(supernet, tmp_path: Path) -> None:
     chosen.save(path)
     assert ChosenSubset.load(path) == chosen
     assert ChosenSubset.load(path).digest == chosen.digest
-    chosen.require(chosen.of, path)
+    chosen.require(chosen.of)
     with pytest.raises(SearchError, match="its data and weights differ; make one for this with `hwnas subset`"):
-        chosen.require(replace(chosen.of, data="other", weights="other"), path)
+        chosen.require(replace(chosen.of, data="other", weights="other"))
     document = json.loads(path.read_text())
     for damage, told in (
         ("no json", "is not a subset of pairs"),

@@ -18,6 +18,9 @@ from hwnas import evaluation
 from hwnas.candidates import read_candidate
 from hwnas.data.task import Pair
 from hwnas.errors import InfeasibleError, SearchError, WorkloadError
+from hwnas.evaluators.choosing import SubsetRequest, choose_subset
+from hwnas.evaluators.fitness import fixed_subset
+from hwnas.evaluators.inherited import SubsetLoss
 from hwnas.families.base import Vocabularies
 from hwnas.finalists import Finalist, pick_winner
 from hwnas.latency import TableLatency, decompose, operators_of
@@ -26,7 +29,7 @@ from hwnas.search.evolution import EvolutionSettings
 from hwnas.search.identity import fingerprint_of
 from hwnas.search.journal import read_candidates
 from hwnas.search.request import SearchRequest
-from hwnas.searching import JOURNAL, fixed_subset, search_and_measure
+from hwnas.searching import JOURNAL, search_and_measure
 from hwnas.supernet import SuperTransformer
 from hwnas.workload import Workload
 from latency_luts import DISPATCH, LatencyLut, OperatorRow, Subject, WholeModel
@@ -340,3 +343,32 @@ def test_the_fingerprint_of_a_table_follows_its_predictions() -> None:
     row = table.rows[DISPATCH]
     changed = {**table.rows, DISPATCH: replace(row, latency_ms=2 * row.latency_ms)}
     assert fingerprint_of(replace(table, rows=changed)) != fingerprint_of(table)
+
+
+def test_the_best_on_a_subset_are_evaluated_on_all_pairs(supernet, tmp_path: Path, monkeypatch) -> None:
+    chosen, _ = choose_subset(SPACE, FAMILY, supernet, TASK, SubsetRequest(10, pairs=12), tmp_path / "kept")
+    counted, loss = [], evaluation.validation_loss
+    monkeypatch.setattr(evaluation, "validation_loss", lambda *given: counted.append(1) or loss(*given))
+    table = toy_table()
+    request = SearchRequest(settings=EVOLUTION, finalists=2, subset=chosen, baseline=True)
+    outcome = search_and_measure(SPACE, FAMILY, supernet, TASK, table, limits(table), request, tmp_path / "out")
+    assert len(counted) == 2 * 8, "four for each finalist, of the search and of random search"
+    losses = [found.loss for found in outcome.finalists]
+    assert losses == sorted(losses)
+    for found in outcome.finalists:
+        with supernet.active(found.candidate) as model:
+            assert found.loss == loss(model, FAMILY, TASK.pairs["valid"])
+    journaled = [json.loads(line) for line in (tmp_path / "out" / JOURNAL).read_text().splitlines()]
+    assert journaled[0]["evaluator"].endswith(f"subset {chosen.digest}")
+    on_subset = SubsetLoss(supernet, FAMILY, TASK.pairs["valid"], chosen.subset)
+    for line in journaled[1:4]:
+        assert line["loss"] == on_subset(SPACE.candidate(line["candidate"]))
+    counted.clear()
+    assert search_and_measure(SPACE, FAMILY, supernet, TASK, table, limits(table), request, tmp_path / "out") == outcome
+    assert counted == []
+    with pytest.raises(SearchError, match="its data differ"):
+        other = replace(TASK, fingerprint="other")
+        search_and_measure(SPACE, FAMILY, supernet, other, table, limits(table), request, tmp_path / "other")
+    with pytest.raises(SearchError, match="5 validation pairs and a chosen subset"):
+        both = replace(request, validation_pairs=5)
+        search_and_measure(SPACE, FAMILY, supernet, TASK, table, limits(table), both, tmp_path / "both")
