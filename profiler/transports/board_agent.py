@@ -32,6 +32,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
@@ -192,21 +193,33 @@ class Agent:
 
 
 def end_others(owner: str) -> list[int]:
-    """Kill what earlier connections of ``owner`` started; their ids."""
-    mark, ended = owner.encode(), []
+    """Kill what earlier connections of ``owner`` started, and wait a little for their end; their ids."""
+    ended = []
     for name in os.listdir("/proc") if os.path.isdir("/proc/self") else []:
-        if name.isdigit() and int(name) != os.getpid():
-            for file in ("cmdline", "environ"):
-                try:
-                    with open(f"/proc/{name}/{file}", "rb") as stream:
-                        found = mark in stream.read()
-                    if found:
-                        os.kill(int(name), signal.SIGKILL)
-                        ended.append(int(name))
-                        break
-                except OSError:
-                    continue
+        if name.isdigit() and int(name) != os.getpid() and of_owner(name, owner.encode()):
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(int(name), signal.SIGKILL)
+                ended.append(int(name))
+    deadline = time.monotonic() + 5.0
+    while any(map(is_alive, ended)) and time.monotonic() < deadline:
+        time.sleep(0.005)
     return ended
+
+
+def of_owner(pid: str, mark: bytes) -> bool:
+    """Whether a process bears the mark."""
+    for file in ("cmdline", "environ"):
+        with suppress(OSError), open(f"/proc/{pid}/{file}", "rb") as stream:
+            if mark in stream.read():
+                return True
+    return False
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process still holds what it holds: locks and files go before it is a zombie."""
+    with suppress(OSError), open(f"/proc/{pid}/stat", "rb") as stream:
+        return stream.read().rpartition(b")")[2].split()[0] != b"Z"
+    return False
 
 
 def link_other_name(folder: str, path: str) -> None:

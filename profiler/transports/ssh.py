@@ -64,7 +64,7 @@ class SshTransport:
     @property
     def lost(self) -> bool:
         """Whether the connection is known to be lost."""
-        return self._agent.ended
+        return self._agent.ended or any(wire.lost for wire in self._wires)
 
     @property
     def board(self) -> dict[str, Any]:
@@ -132,14 +132,15 @@ class SshTransport:
     def close(self) -> None:
         """Leave nothing on the board but files that can be used again."""
         self._closed.set()
+        self._heart.join(self._patience.grace_s)
         for wire in reversed(self._wires):
-            wire.close()
+            wire.close(wait=not self.lost)
         self._connection.close()
 
     def _start_agent(self, *, alone: bool) -> tuple[Wire, dict[str, Any]]:
         python = self._device.python or "python3"
         wire = Wire(self._connection.client, self._device.name, python, self._owner, self._patience)
-        self._wires = [*(wire for wire in self._wires if not wire.ended), wire]
+        self._wires = [*(wire for wire in self._wires if wire.lost or not wire.ended), wire]
         hello = {"folder": self._device.folder, "owner": self._owner, "alone": alone, "lease_s": self._patience.lease_s}
         return wire, wire.ask(op="hello", **hello)
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import paramiko
 
 CONNECT_TIMEOUT_S = 15.0
+_END_S = 5.0
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 """Encrypt and authenticate in one pass, so files come over faster than with what paramiko prefers."""
 
@@ -77,7 +78,10 @@ class Connection:
 
     def close(self) -> None:
         """Close it, the hosts before it last."""
+        transport = self.client.get_transport()
         self.client.close()
+        if transport is not None:
+            transport.join(_END_S)  # paramiko's thread for it
         for before in reversed(self.hops):
             before.close()
 

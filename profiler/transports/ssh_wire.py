@@ -57,6 +57,8 @@ class Wire:
         self._lock = threading.RLock()
         self._buffer = bytearray()
         self._ended = False
+        self.lost = False
+        """Whether the connection broke, or the board fell silent; the other wires of the connection are no better."""
         self._said_s = self._heard_s = time.monotonic()
         transport = client.get_transport()
         if transport is None:
@@ -142,9 +144,9 @@ class Wire:
         finally:
             self._lock.release()
 
-    def close(self) -> None:
-        """End the conversation: the agent ends what it started. Waits a little for its end."""
-        if not self._ended:
+    def close(self, *, wait: bool = True) -> None:
+        """End the conversation: the agent ends what it started. Waits a little for that, unless it is useless."""
+        if wait and not self._ended:
             with suppress(Exception):
                 self._channel.shutdown_write()
                 while self._receive(time.monotonic() + self.patience.grace_s, None):
@@ -221,7 +223,7 @@ class Wire:
         return TransportError(f"{self.name}: {python} did not start there (exit status {status}): {last or 'no word'}")
 
     def _lost(self, exc: BaseException | None) -> ConnectionLostError:
-        self._ended = True
+        self._ended = self.lost = True
         if exc is None and time.monotonic() - self._heard_s > self.patience.silence_s:
             return ConnectionLostError(f"{self.name}: nothing was heard for {self.patience.silence_s:g} s")
         reason = "" if exc is None or not str(exc) else f" ({exc})"

@@ -56,7 +56,7 @@ class Run:
             with Journal.open(self.journal, plan.header([target], workload={}, subject={})) as journal:
                 measure([sessions.open], plan, journal, progress)
         assert not todo, "it never came to that"
-        assert {t for t in threading.enumerate() if not isinstance(t, threading.Timer)} <= threads
+        assert {t for t in threading.enumerate() if not isinstance(t, threading.Timer)} - threads == set()
 
     def samples(self) -> Samples:
         """The lines of all samples by item and round; none may be taken twice."""

@@ -111,7 +111,9 @@ def test_a_python_of_another_architecture(sshd: Sshd, tmp_path: Path) -> None:
     foreign = tmp_path / "python3"
     foreign.write_bytes(program)
     foreign.chmod(0o755)
-    assert f"{foreign} there is no program for that machine (another architecture?)" in refusal(sshd.device(python=str(foreign)))
+    assert f"{foreign} there is no program for that machine (another architecture?)" in refusal(
+        sshd.device(python=str(foreign))
+    )
     with opened(sshd.device()) as transport, pytest.raises(TransportError, match="another architecture"):
         transport.start([str(foreign)])
 
