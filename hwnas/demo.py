@@ -1,4 +1,4 @@
-"""The whole chain on this machine and real data: train, measure, search, export, prove, and say so."""
+"""The whole chain on this machine and real data: train, measure, search, export, prove, and report."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwnas.deploy.bundle import Promise
 from hwnas.deploy.export import export_bundle
+from hwnas.explain import explain
 from hwnas.families import get_family
 from hwnas.files import write_json
 from hwnas.latency import TableLatency
 from hwnas.limits import CandidateLimits, latency_range_ms
 from hwnas.profiling import Sampling, profile_space
+from hwnas.report.page import write_report
+from hwnas.report.run import DEMO, EXPLANATION, PAGE
 from hwnas.search.evolution import EvolutionSettings
 from hwnas.search.journal import read_candidates
 from hwnas.search.outcome import SearchOutcome
@@ -25,6 +28,7 @@ from hwnas.searching import JOURNAL, search_and_measure
 from hwnas.space import Candidate
 from hwnas.spaces import load_space
 from profiler import Device
+from profiler.exporting import format_of
 
 if TYPE_CHECKING:
     from hwnas.cli.console import Bar
@@ -111,6 +115,7 @@ def run_demo(
 
     While another process measures on ``device`` it waits, and says so.
     """
+    from hwnas.cross_check import measured_check
     from hwnas.data import load_task
     from hwnas.training import FinetuneSettings, TrainingSettings, finetune, train_supernet
 
@@ -203,7 +208,13 @@ def run_demo(
             Promise(limit_ms, best.predicted_ms, str(table.target)), out / "bundle",
             cache=cache, say=say, measuring=shown.update, waiting=say,
         )  # fmt: skip
+    if format_of(device.runtime) == "onnx":  # no other runtime tells the times of nodes
+        with step("profiling the winner"):
+            found = explain(latency, best.candidate)
+            check = measured_check(found, latency, family, device, cache, say)
+        write_json(out / EXPLANATION, found.as_dict() | {"cross_check": check.as_dict()})
     report: dict[str, object] = {
+        "settings": asdict(settings),
         "device": device.name,
         "target": str(table.target),
         "operators": len(table.rows),
@@ -219,6 +230,8 @@ def run_demo(
         "models": rows,
         "winner": manifest,
         "bundle": str(out / "bundle"),
+        "report": str(out / PAGE),
     }
-    write_json(out / "demo.json", report)
+    write_json(out / DEMO, report)
+    write_report([out], out / PAGE)
     return report

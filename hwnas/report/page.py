@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
@@ -19,6 +21,9 @@ from hwnas.report.numbers import FILTERS
 from hwnas.report.predictions import Predictions, predictions_for, the_space
 from hwnas.report.run import Reader, Run, TableFile
 from hwnas.report.view import RunView
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -83,6 +88,27 @@ def _shown(views: Sequence[RunView], wanted: Sequence[TableFile], known: Sequenc
 
 
 def _rendered(views: Sequence[RunView], shown: Sequence[Predictions], space: str) -> str:
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            views=views,
+            tables=shown,
+            devices=cross_device(views, shown),
+            space=space,
+            version=__version__,
+            style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
+            script=Markup((TEMPLATES / "hover.js").read_text(encoding="utf-8")),
+            points=_points(views),
+            measurements_of=measurements_of,
+            quarantine_of=quarantine_of,
+            statuses_of=statuses_of,
+        )
+    )
+
+
+@cache
+def _environment() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -93,19 +119,7 @@ def _rendered(views: Sequence[RunView], shown: Sequence[Predictions], space: str
         lstrip_blocks=True,
     )
     environment.filters.update(FILTERS)
-    return environment.get_template("page.html.j2").render(
-        views=views,
-        tables=shown,
-        devices=cross_device(views, shown),
-        space=space,
-        version=__version__,
-        style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
-        script=Markup((TEMPLATES / "hover.js").read_text(encoding="utf-8")),
-        points=_points(views),
-        measurements_of=measurements_of,
-        quarantine_of=quarantine_of,
-        statuses_of=statuses_of,
-    )
+    return environment
 
 
 def _points(views: Sequence[RunView]) -> Markup:

@@ -63,13 +63,17 @@ class Predictions:
 
     def of(self, values: Mapping[str, object], place: str) -> tuple[Figure, Interval | None]:
         """Predicted latency of a candidate that stands at ``place``, and between what a measurement would lie."""
-        candidate = candidate_of(self.model.space, values)
-        sources = (self.table.document.place(""), place)
-        latency = Figure(self.model.of(candidate), sources, "predicted")
+        latency = self.latency_of(values, place)
         if not self.model.bounded:
             return latency, None
+        candidate, sources = candidate_of(self.model.space, values), latency.sources
         low, high = self.model.interval_of(candidate)
         return latency, (Figure(low, sources, "predicted-low"), Figure(high, sources, "predicted-high"))
+
+    def latency_of(self, values: Mapping[str, object], place: str) -> Figure:
+        """The prediction alone."""
+        latency_ms = self.model.of(candidate_of(self.model.space, values))
+        return Figure(latency_ms, (self.table.document.place(""), place), "predicted")
 
     def points(self, search: Search) -> list[Point]:
         """All that a search evaluated, in order."""

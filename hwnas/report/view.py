@@ -263,7 +263,7 @@ class RunView:
         for point in front_of(self.series[0].points)[::-1][:MOST_FRONT]:
             place = f"/{point.record}/candidate"
             network = Architecture(journal.mapping(place), journal.place(place))
-            latency, _ = self.predictions.of(network.values, network.place)
+            latency = self.predictions.latency_of(network.values, network.place)
             rows.append(FrontRow(network.line, journal.figure(f"/{point.record}/loss"), latency))
         return rows
 
