@@ -19,11 +19,11 @@ from hwnas.errors import DeployError
 from hwnas.families.base import GraphStage
 from hwnas.profiling import Progress, opened, program_of, quietly
 from profiler import Program, check_parity, open_session
-from profiler.boards import OnBoard, look_at, refuse_unfit
+from profiler.boards import OnBoard
 from profiler.exporting import format_of
 from profiler.hardware import SshDevice
 from profiler.sustained import sustain
-from profiler.transports.ssh import open_ssh
+from profiler.transports.ssh import SshTransport, open_ssh
 
 LAUNCHER = "hwnas-run"
 _TIMEOUT_S = 900.0
@@ -58,10 +58,13 @@ def deploy(
     stages = [GraphStage(**stage) for stage in manifest["stages"]]
     artifacts = {stage.graph: _artifact(folder, stage.graph) for stage in stages}
     program = program_of(stages, artifacts)
-    say(f"sending the bundle to {device.name}")
-    command = _place(folder, device)
-    seen: dict[str, Any] = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "command": command}
-    seen["answers"] = _answers(manifest.get("examples") or {}, device, command, say)
+    with closing(open_ssh(device)) as transport:
+        if transport.python == "python3":
+            raise DeployError(f"{device.name} has nothing to run a bundle with; run: hwnas devices setup {device.name}")
+        say(f"sending the bundle to {device.name}")
+        command = _place(folder, device.name, transport)
+        seen: dict[str, Any] = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "command": command}
+        seen["answers"] = _answers(manifest.get("examples") or {}, device.name, transport, command, say)
     journal = None
     if device.emulated:
         say(f"comparing with PyTorch on {device.name}")
@@ -81,45 +84,40 @@ def deploy(
             seen["sustained"] = _sustained(program, device, cache, sustained_s, sustaining, waiting)
     seen["held"] = _held(seen, manifest["limit_ms"])
     add_deployment(folder, device.name, seen, journal)
-    _place(folder, device)  # the board's manifest says what was seen there, too
+    with closing(open_ssh(device)) as transport:
+        _place(folder, device.name, transport)  # the board's manifest says what was seen there, too
     if journal is not None:
         journal.unlink()
     return seen
 
 
-def _place(folder: Path, device: SshDevice) -> str:
+def _place(folder: Path, device: str, transport: SshTransport) -> str:
     """Lay the bundle out on the board as it is here, each file by its hash; the command that runs it there."""
-    name = folder.resolve().name
-    with closing(open_ssh(device)) as transport:
-        board = look_at(transport)
-        refuse_unfit(board, device.name)
-        there, place = OnBoard(device.name, transport, board), f"{transport.folder}/bundles/{name}"
-        files = {
-            path.name: {"path": transport.put(path), "sha256": sha256_of(path)}
-            for path in sorted(folder.iterdir())
-            if path.is_file()
-        }
-        launcher = f"{place}/{LAUNCHER}"
-        run = f'#!/bin/sh\nexec {shlex.quote(transport.python)} {shlex.quote(f"{place}/{RUNNER}")} "$@"\n'
-        there.do("folder", target=place, files=files, executable={LAUNCHER: run})
-        command = f"{transport.folder}/bin/{LAUNCHER}"
-        there.do("write", path=command, text=f'#!/bin/sh\nexec {shlex.quote(launcher)} "$@"\n')
+    place = f"{transport.folder}/bundles/{folder.resolve().name}"
+    files = {
+        path.name: {"path": transport.put(path), "sha256": sha256_of(path)}
+        for path in sorted(folder.iterdir())
+        if path.is_file()
+    }
+    run = f'#!/bin/sh\nexec {shlex.quote(transport.python)} {shlex.quote(f"{place}/{RUNNER}")} "$@"\n'
+    there, command = OnBoard(device, transport, transport.python), f"{transport.folder}/bin/{LAUNCHER}"
+    there.do("folder", target=place, files=files, executable={LAUNCHER: run})
+    there.do("write", path=command, text=f'#!/bin/sh\nexec {shlex.quote(f"{place}/{LAUNCHER}")} "$@"\n')
     return command
 
 
-def _answers(examples: Mapping[str, str], device: SshDevice, command: str, say: Say) -> dict[str, object]:
+def _answers(
+    examples: Mapping[str, str], device: str, transport: SshTransport, command: str, say: Say
+) -> dict[str, object]:
     """What the board answers by itself to the inputs whose answers the manifest tells."""
     if not examples:
         say("note: the bundle was exported without examples; what it answers there is not compared")
         return {"asked": 0, "equal": 0, "different": []}
-    with closing(open_ssh(device)) as transport:
-        done = transport.run([command, *examples], timeout_s=_TIMEOUT_S)
+    done = transport.run([command, *examples], timeout_s=_TIMEOUT_S)
     lines = done.stdout.splitlines()
     if done.status != 0 or len(lines) != len(examples):
         words = done.stderr.strip().splitlines() or [f"it ended with {done.status}"]
-        raise DeployError(
-            f"{device.name}: {command} does not run there: {words[-1]}; run: hwnas devices setup {device.name}"
-        )
+        raise DeployError(f"{device}: {command} does not run there: {words[-1]}; run: hwnas devices setup {device}")
     pairs = zip(examples.items(), lines, strict=True)
     different = [f"{text}: {line!r} instead of {wanted!r}" for (text, wanted), line in pairs if line != wanted]
     return {"asked": len(examples), "equal": len(examples) - len(different), "different": different}

@@ -56,7 +56,8 @@ def set_up(
     if board.managed:
         say(f"{name}: its Python belongs to the system (PEP 668); nothing is installed into it")
     place = f"{folder}/venv"
-    there = OnBoard(name, transport, board)
+    assert board.python is not None
+    there = OnBoard(name, transport, board.python)
     known = there.do("installed", venv=place) or {}
     wanted = tuple(sorted({*runtimes, *known.get("runtimes", ())}))
     versions = versions_for(wanted, board, name)
@@ -89,18 +90,16 @@ def prove(session: TimingSession, runtime: str) -> str:
 
 def clean(name: str, transport: Transport, folder: str) -> int:
     """Take away everything that hwnas put on the board, all of it below ``folder``; the bytes that were freed."""
-    return int(OnBoard(name, transport, look_at(transport)).do("clean", folder=folder))
+    return int(OnBoard(name, transport, transport.python).do("clean", folder=folder))
 
 
 class OnBoard:
-    """Runs ``there.py`` on a board, by the board's own Python."""
+    """Runs ``there.py`` on a board, by a Python of the board's."""
 
-    def __init__(self, name: str, transport: Transport, board: Board) -> None:
-        if board.python is None:
-            refuse_unfit(board, name)
+    def __init__(self, name: str, transport: Transport, python: str) -> None:
         self._name = name
         self._transport = transport
-        self._python = board.python or "python3"
+        self._python = python
         self._program = transport.put(THERE)
 
     def do(self, operation: str, /, **arguments: object) -> Any:

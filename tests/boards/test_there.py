@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,7 @@ def wheel(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def there() -> OnBoard:
-    transport = LocalTransport()
-    return OnBoard("here", transport, look_at(transport))
+    return OnBoard("here", LocalTransport(), sys.executable)
 
 
 def sent(path: Path) -> dict[str, str]:

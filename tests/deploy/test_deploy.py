@@ -1,0 +1,200 @@
+"""A bundle on a board: laid out, compared, timed, told in its manifest, and answering there with no host."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from cli.shell import Shell
+from ssh.sshd import Sshd, require_sshd
+
+from exporters.artifact import sha256_of
+from hwnas.deploy import measured
+from hwnas.deploy.board import deploy, describe
+from hwnas.deploy.runner import Bundle
+from hwnas.errors import DeployError
+from profiler.hardware import SshDevice
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    require_sshd()
+    running = Sshd(tmp_path_factory.mktemp("board") / "s").start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(autouse=True)
+def known(server: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The board is trusted, and how precise a latency is no test here asks."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    known_hosts = tmp_path / "config" / "hwnas" / "known_hosts"
+    known_hosts.parent.mkdir(parents=True)
+    known_hosts.write_text(server.known_host)
+    monkeypatch.setattr(measured, "ROUNDS", 2)
+
+
+@pytest.fixture
+def bundle(greedy_bundle: Path, tmp_path: Path) -> Path:
+    """A copy that a test may spoil; its limit is 5 ms."""
+    return Path(shutil.copytree(greedy_bundle, tmp_path / 'it\'s a "bundle"'))
+
+
+@pytest.fixture
+def shell(server: Sshd, tmp_path: Path) -> Shell:
+    entry = server.device().model_dump(exclude_none=True, exclude={"name"}, mode="json")
+    devices = {"pi": entry, "pi-litert": {**entry, "runtime": "litert"}, "x86": {"kind": "local"}}
+    (tmp_path / "devices.yaml").write_text(yaml.safe_dump({"devices": devices}))
+    return Shell(tmp_path, tmp_path / "cache")
+
+
+def manifest_of(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+
+
+def changed(folder: Path, **fields: object) -> Path:
+    (folder / "manifest.json").write_text(json.dumps(manifest_of(folder) | fields))
+    return folder
+
+
+def put(folder: Path, device: SshDevice, tmp_path: Path, **options: Any) -> dict[str, Any]:
+    return deploy(folder, device, cache=tmp_path / "cache", **options)
+
+
+def test_what_was_seen_there_is_in_the_manifest(bundle: Path, server: Sshd, tmp_path: Path) -> None:
+    before = manifest_of(bundle)
+    seen = put(bundle, server.device(), tmp_path, sustained_s=1.2)
+    assert seen["source"] == "measured"
+    assert seen["target"].startswith("pi/onnxruntime-")
+    assert 0 < seen["interval_ms"][0] <= seen["measured_ms"] <= seen["interval_ms"][1]
+    assert set(seen["parity"]) == {"encoder", "decoder_step"}
+    assert (seen["answers"]["asked"], seen["answers"]["equal"]) == (5, 5)
+    assert seen["held"] is (max(seen["measured_ms"], seen["sustained"]["latency_ms"]) <= 5.0)
+    assert len(seen["sustained"]["points"]) >= 2
+
+    manifest = manifest_of(bundle)
+    assert manifest["deployments"]["pi"] == json.loads(json.dumps(seen))
+    journal = "deployed.pi.journal.jsonl"
+    assert set(manifest["files"]) == {*before["files"], journal}
+    assert manifest["files"][journal]["sha256"] == sha256_of(bundle / journal)
+    assert {key: manifest[key] for key in before if key != "files"} == {k: v for k, v in before.items() if k != "files"}
+    assert [path.name for path in bundle.parent.glob(".it*")] == [], "nothing is left beside the bundle"
+    assert Bundle(bundle)("abc"), "it is a bundle still"
+
+    there = server.board / "bundles" / bundle.name
+    assert manifest_of(there) == manifest
+    assert {path.name for path in there.iterdir()} - {"__pycache__"} == {
+        *manifest["files"],
+        "manifest.json",
+        "hwnas-run",
+    }
+    text = describe(seen, manifest, "pi")
+    assert f"burst: {seen['measured_ms']:.4f} ms" in text
+    assert text.splitlines()[-1] in ("pi: limit 5.0000 ms: held", "pi: limit 5.0000 ms: BROKEN")
+    server.await_quiet()
+
+
+def test_it_answers_there_with_no_host(bundle: Path, server: Sshd, tmp_path: Path) -> None:
+    seen = put(bundle, server.device(), tmp_path)
+    done = subprocess.run(
+        [seen["command"], "abc", "edcba"], capture_output=True, text=True, check=False, cwd=tmp_path, env={}, timeout=60
+    )
+    here = Bundle(bundle)
+    assert (done.returncode, done.stdout.splitlines(), done.stderr) == (0, [here("abc"), here("edcba")], "")
+
+
+def test_the_last_line_says_whether_the_promise_held(bundle: Path, shell: Shell) -> None:
+    ran = shell("deploy", changed(bundle, limit_ms=1e-6), "--device", "pi")
+    assert ran.code == 3, ran.err
+    assert ran.out.splitlines()[-1] == "pi: limit 0.0000 ms: BROKEN"
+    ran = shell("deploy", changed(bundle, limit_ms=1e6), "--device", "pi")
+    assert ran.code == 0, ran.err
+    assert ran.out.splitlines()[-1] == "pi: limit 1000000.0000 ms: held"
+    ran = shell("deploy", changed(bundle, limit_ms=None), "--device", "pi")
+    assert (ran.code, ran.out.splitlines()[-1]) == (0, "pi: no limit was promised")
+    assert set(manifest_of(bundle)["deployments"]) == {"pi"}
+
+
+def test_answers_that_are_others_are_told(bundle: Path, shell: Shell) -> None:
+    ran = shell("deploy", changed(bundle, examples={"abc": "something else"}, limit_ms=None), "--device", "pi")
+    assert ran.code == 3, ran.err
+    assert "0 of 1 inputs are answered there as here" in ran.out
+    assert "DIFFERENT: abc: '" in ran.out
+
+
+def test_a_bundle_of_older_code_has_no_examples(bundle: Path, shell: Shell) -> None:
+    manifest = manifest_of(bundle)
+    del manifest["examples"]
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    ran = shell("deploy", bundle, "--device", "pi", "--json")
+    assert ran.json["answers"] == {"asked": 0, "equal": 0, "different": []}
+    assert "note: the bundle was exported without examples" in ran.err
+
+
+def test_an_interrupted_deployment_goes_on(bundle: Path, server: Sshd, tmp_path: Path) -> None:
+    def stop(done: int, total: int, note: str) -> None:
+        if done == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        put(bundle, server.device(), tmp_path, measuring=stop)
+    (journal,) = bundle.parent.glob(".it*.journal.jsonl")
+    taken = journal.read_text()
+    assert "deployments" not in manifest_of(bundle)
+    server.await_quiet()
+    put(bundle, server.device(), tmp_path)
+    assert (bundle / "deployed.pi.journal.jsonl").read_text().startswith(taken), "what was taken is not taken again"
+    assert not journal.exists()
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ("x86", "'x86' is local: only a board (kind: ssh) is set up and deployed to"),
+        ("pi-litert", "a bundle holds ONNX graphs, and pi-litert runs litert; name a device"),
+        ("pi5", "'pi5' is not in devices.yaml; known: pi, pi-litert, x86"),
+    ],
+)
+def test_where_a_bundle_cannot_go(bundle: Path, shell: Shell, device: str, message: str) -> None:
+    assert message in shell("deploy", bundle, "--device", device).only_line
+
+
+@pytest.mark.parametrize("name", ["encoder.onnx", "hwnas_run.py"])
+def test_a_bundle_that_is_not_whole_is_not_sent(bundle: Path, shell: Shell, server: Sshd, name: str) -> None:
+    (bundle / name).write_bytes(b"changed")
+    assert (
+        f"{name} is not the file that was exported; export it again"
+        in shell("deploy", bundle, "--device", "pi").only_line
+    )
+
+
+def test_a_board_that_cannot_run_it_says_what_to_do(bundle: Path, server: Sshd, tmp_path: Path) -> None:
+    bare = tmp_path / "python"  # a Python without packages
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n')
+    bare.chmod(0o755)
+    with pytest.raises(DeployError, match=r"^pi: .*hwnas-run does not run there: .*; run: hwnas devices setup pi$"):
+        put(bundle, server.device(python=str(bare)), tmp_path)
+
+
+def test_setup_and_clean_are_for_boards(shell: Shell) -> None:
+    for command in ("setup", "clean"):
+        assert "'x86' is local: only a board" in shell("devices", command, "x86").only_line
+
+
+def test_setup_leaves_a_python_of_the_users_alone(shell: Shell) -> None:
+    refused = shell("devices", "setup", "pi").only_line
+    assert f"pi has a Python of its own ({sys.executable}); install its runtimes into that" in refused
+
+
+def test_clean_takes_bundles_and_commands_away(bundle: Path, shell: Shell, server: Sshd, tmp_path: Path) -> None:
+    put(bundle, server.device(), tmp_path)
+    assert (server.board / "bin" / "hwnas-run").exists()
+    assert shell("devices", "clean", "pi", "--json").json["freed_bytes"] > 0
+    assert not server.board.exists()
