@@ -53,8 +53,10 @@ class SshTransport:
         self.folder = str(found["folder"])
         """Where things are kept on the board."""
         self._venv = found["venv"]
-        self._heart = threading.Thread(target=self._beat, daemon=True)
-        self._heart.start()
+        tasks = (Wire.ping, self._patience.beat_s / 2), (Wire.watch, self._patience.silence_s / 2)
+        self._keepers = [threading.Thread(target=self._keep, args=task, daemon=True) for task in tasks]
+        for keeper in self._keepers:
+            keeper.start()
 
     @property
     def python(self) -> str:
@@ -132,7 +134,8 @@ class SshTransport:
     def close(self) -> None:
         """Leave nothing on the board but files that can be used again."""
         self._closed.set()
-        self._heart.join(self._patience.grace_s)
+        for keeper in self._keepers:
+            keeper.join(self._patience.grace_s)
         for wire in reversed(self._wires):
             wire.close(wait=not self.lost)
         self._connection.close()
@@ -191,11 +194,11 @@ class SshTransport:
             advice = f"; put folder: with a place that can be written to below {self._device.name} in devices.yaml"
         raise TransportError(f"{self._device.name}: cannot {what}: {reply['error'].lower()}{where}{advice}")
 
-    def _beat(self) -> None:
-        """Let the board know that somebody is there."""
-        while not self._closed.wait(self._patience.beat_s / 2):
+    def _keep(self, task: Callable[[Wire], None], each_s: float) -> None:
+        """Let the board know that somebody is there, or see that nothing hangs; until the end."""
+        while not self._closed.wait(each_s):
             for wire in self._wires:
-                wire.ping()
+                task(wire)
 
 
 class SshChannel:

@@ -288,7 +288,7 @@ def _refusal(exc: Exception, name: str, address: Address) -> str | None:
         )
     if isinstance(exc, paramiko.PasswordRequiredException):
         return f"{keys or 'the key'} is protected by a passphrase; give it to the agent: ssh-add {keys}".rstrip()
-    if isinstance(exc, paramiko.AuthenticationException):
+    if isinstance(exc, paramiko.AuthenticationException) or "No authentication methods" in str(exc):
         return (
             f"{address} does not let us in by {keys or 'the keys of the agent and of ~/.ssh'}: wrong user or key;"
             f" see whether `ssh {address}` works, and put user: and key: below the device in devices.yaml"

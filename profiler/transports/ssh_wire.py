@@ -60,6 +60,7 @@ class Wire:
         self.lost = False
         """Whether the connection broke, or the board fell silent; the other wires of the connection are no better."""
         self._said_s = self._heard_s = time.monotonic()
+        self._sending_s: float | None = None
         transport = client.get_transport()
         if transport is None:
             raise ConnectionLostError(f"{name}: the connection is closed")
@@ -101,14 +102,17 @@ class Wire:
             rest = memoryview(data)
             moved_s = time.monotonic()
             while rest:
+                self._sending_s = time.monotonic()
                 try:
                     rest = rest[self._channel.send(bytes(rest[:PIECE])) :]  # a whole buffer would be copied every time
                     moved_s = time.monotonic()
                 except TimeoutError:
                     if time.monotonic() - moved_s > self.patience.silence_s:
                         raise self._lost(None) from None
-                except OSError as exc:
+                except (OSError, EOFError) as exc:
                     raise self._lost(exc) from exc
+                finally:
+                    self._sending_s = None
             self._said_s = time.monotonic()
 
     def line(self, timeout_s: float | None = None, silence_s: float | None = None) -> bytes | None:
@@ -143,6 +147,12 @@ class Wire:
                 self.send(b"?\n")
         finally:
             self._lock.release()
+
+    def watch(self) -> None:
+        """Break the connection if a send hangs in it: paramiko waits for ever where a network takes no more."""
+        since_s, transport = self._sending_s, self._channel.get_transport()
+        if since_s is not None and time.monotonic() - since_s > self.patience.silence_s:
+            transport.close()
 
     def close(self, *, wait: bool = True) -> None:
         """End the conversation: the agent ends what it started. Waits a little for that, unless it is useless."""

@@ -20,6 +20,7 @@ class Link:
         self._closed = False
         self.passed_bytes = 0
         self.cut_after_bytes: int | None = None
+        self.down_after_bytes: int | None = None
         self._thread = threading.Thread(target=self._relay, daemon=True)
         self._thread.start()
 
@@ -80,6 +81,10 @@ class Link:
         self.passed_bytes += len(piece)
         if self.cut_after_bytes is not None and self.passed_bytes > self.cut_after_bytes:
             self.cut_after_bytes, piece = None, b""
+        if self.down_after_bytes is not None and self.passed_bytes > self.down_after_bytes:
+            self.down_after_bytes = None
+            self.down()
+            self._up.wait()
         try:
             if piece:
                 other.sendall(piece)

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 pytest.importorskip("paramiko", reason="the SSH transport needs hwnas[ssh]")
 
-from contracts.transport import TransportContract
-from ssh.sshd import Sshd
+from contracts.transport import TransportContract, wait_gone
+from ssh.link import Link
+from ssh.runs import QUICK
+from ssh.sshd import Sshd, descendants
 
+from profiler import TransportError
+from profiler.errors import ConnectionLostError
+from profiler.hardware import SshDevice
 from profiler.transports import Transport
 from profiler.transports.ssh import SshTransport
+from profiler.transports.ssh_wire import Patience
 
 
 class TestSsh(TransportContract):
@@ -21,3 +32,190 @@ class TestSsh(TransportContract):
         transport = SshTransport(sshd.device())
         yield transport
         transport.close()
+
+
+@contextmanager
+def opened(device: SshDevice, patience: Patience = QUICK) -> Iterator[SshTransport]:
+    transport = SshTransport(device, patience=patience)
+    try:
+        yield transport
+    finally:
+        transport.close()
+
+
+def test_a_link_that_breaks_costs_only_what_was_on_its_way(sshd: Sshd, link: Link, tmp_path: Path) -> None:
+    big = tmp_path / "big"
+    big.write_bytes(os.urandom(8 << 20))
+    with opened(sshd.device(port=link.port)) as transport:
+        link.cut_after_bytes = link.passed_bytes + (6 << 20)
+        with pytest.raises(ConnectionLostError, match="the connection was lost"):
+            transport.put(big)
+    sshd.await_quiet()
+    (partial,) = sshd.board.glob("files/*/.partial")
+    there = partial.stat().st_size
+    assert there > 2 << 20
+    assert not list(sshd.board.glob("files/*/big"))
+    before = link.passed_bytes
+    with opened(sshd.device(port=link.port)) as transport:
+        assert Path(transport.put(big)).read_bytes() == big.read_bytes()
+    assert link.passed_bytes - before < big.stat().st_size - there + (1 << 20)
+    assert not partial.exists()
+
+
+def test_a_link_that_goes_down_while_a_file_is_sent(sshd: Sshd, link: Link, tmp_path: Path) -> None:
+    """Nothing takes the bytes any more, and nothing says so."""
+    big = tmp_path / "big"
+    big.write_bytes(os.urandom(32 << 20))
+    with opened(sshd.device(port=link.port), replace(QUICK, silence_s=1.0)) as transport:
+        link.down_after_bytes = link.passed_bytes + (2 << 20)
+        with pytest.raises(ConnectionLostError, match=r"the connection was lost|nothing was heard for 1 s"):
+            transport.put(big)
+        link.up()
+
+
+def test_what_is_there_is_not_sent_again(sshd: Sshd, link: Link, tmp_path: Path) -> None:
+    one, same = tmp_path / "one", tmp_path / "same"
+    one.write_bytes(os.urandom(1 << 20))
+    same.write_bytes(one.read_bytes())
+    with opened(sshd.device(port=link.port)) as transport:
+        first = transport.put(one)
+    before = link.passed_bytes
+    with opened(sshd.device(port=link.port)) as transport:
+        assert transport.put(one) == first
+        second = transport.put(same)
+    assert link.passed_bytes - before < 1 << 19
+    assert Path(second).name == "same"
+    assert Path(second).samefile(first), "kept once, by two names"
+
+
+def test_a_file_that_was_damaged_there_is_sent_again(sshd: Sshd, tmp_path: Path) -> None:
+    local = tmp_path / "model.onnx"
+    local.write_bytes(os.urandom(1000))
+    with opened(sshd.device()) as transport:
+        there = Path(transport.put(local))
+        there.write_bytes(b"x" * 1000)
+    with opened(sshd.device()) as transport:
+        assert transport.put(local) == str(there)
+    assert there.read_bytes() == local.read_bytes()
+
+
+def test_what_is_left_of_another_file_does_no_harm(sshd: Sshd, tmp_path: Path) -> None:
+    local = tmp_path / "local"
+    local.write_bytes(os.urandom(1000))
+    with opened(sshd.device()) as transport:
+        there = Path(transport.put(local))
+        there.unlink()
+        (there.parent / ".partial").write_bytes(b"another")
+    with opened(sshd.device()) as transport:
+        with pytest.raises(TransportError, match="what came has another hash than was announced"):
+            transport.put(local)
+        assert Path(transport.put(local)).read_bytes() == local.read_bytes()
+
+
+def test_a_file_that_changes_while_it_is_sent(sshd: Sshd, tmp_path: Path) -> None:
+    local = tmp_path / "local"
+    local.write_bytes(bytes(1 << 20))
+    with opened(sshd.device()) as transport:
+        send = transport._agent.send
+
+        def change(data: bytes) -> None:
+            local.write_bytes(bytes((1 << 20) - 5))
+            send(data)
+
+        transport._agent.send = change  # type: ignore[method-assign]
+        with pytest.raises(TransportError, match=r"became shorter while it was sent|another hash than was announced"):
+            transport.put(local)
+    assert not [path for path in sshd.board.rglob("local") if path.stat().st_size == (1 << 20) - 5]
+
+
+def test_a_file_is_fetched_whole_or_not_at_all(sshd: Sshd, link: Link, tmp_path: Path) -> None:
+    there, here = sshd.home / "there", tmp_path / "here"
+    there.write_bytes(os.urandom(4 << 20))
+    with opened(sshd.device(port=link.port)) as transport:
+        transport.get(str(there), here)
+        assert here.read_bytes() == there.read_bytes()
+        here.unlink()
+        link.cut_after_bytes = link.passed_bytes + (1 << 20)
+        with pytest.raises(ConnectionLostError):
+            transport.get(str(there), here)
+    assert list(tmp_path.glob("*here*")) == []
+
+
+def test_a_command_ends_with_all_it_started(sshd: Sshd) -> None:
+    with opened(sshd.device()) as transport:
+        code = "import os, subprocess; subprocess.Popen(['sleep', '1000']); print(os.getpid(), flush=True); input()"
+        channel = transport.start([transport.python, "-c", code])
+        pid = int(channel.read_line(20) or 0)
+        started = [pid, *descendants(pid)]
+        assert len(started) == 2
+        channel.write_line("leave now, and leave the child")
+        assert channel.close() == 0
+        assert all(wait_gone(each) for each in started)
+        with pytest.raises(TimeoutError, match=r"sh did not end within 0\.3 s"):
+            transport.run(["sh", "-c", "sleep 1000 & sleep 1000"], timeout_s=0.3)
+    sshd.await_quiet()
+
+
+def test_streams_that_nobody_reads_hold_nothing_up(sshd: Sshd) -> None:
+    with opened(sshd.device()) as transport:
+        loud = "import sys; [print('x' * 1000, file=sys.stderr) for _ in range(10_000)]; print('done')"
+        done = transport.run([transport.python, "-c", loud], timeout_s=30)
+        assert (done.status, done.stdout, len(done.stderr)) == (0, "done\n", 10_010_000)
+        channel = transport.start([transport.python, "-c", loud])
+        assert channel.read_line(30) == "done"
+        assert channel.read_line(30) is None
+        assert channel.stderr_tail().endswith("x" * 1000)
+        assert channel.close() == 0
+
+
+def test_a_busy_command_is_told_from_a_silent_board(sshd: Sshd, link: Link) -> None:
+    """A command may be silent for longer than a board; a board that is gone is noticed in time."""
+    patience = replace(QUICK, silence_s=1.0)
+    with opened(sshd.device(port=link.port), patience) as transport:
+        channel = transport.start(["sh", "-c", "sleep 2.5; echo awake; sleep 1000"])
+        assert channel.read_line(20) == "awake"
+        threading.Timer(0.1, link.down).start()
+        with pytest.raises(ConnectionLostError, match="nothing was heard for 1 s"):
+            channel.read_line(20)
+        link.up()
+
+
+def test_a_host_behind_another(own_sshd: Callable[..., Sshd], user: Path, tmp_path: Path) -> None:
+    """Names, users, keys and the way come from the user's configuration, as for ssh itself."""
+    gate, board = own_sshd(), own_sshd()
+    (user / ".ssh" / "config").write_text(
+        f"Host gate\n HostName 127.0.0.1\n Port {gate.port}\n User root\n IdentityFile {gate.key}\n"
+        f"Host board\n HostName 127.0.0.1\n Port {board.port}\n User root\n IdentityFile {board.key}\n"
+        " ProxyJump gate\n"
+    )
+    named = SshDevice(name="pi", kind="ssh", host="board", python=board.device().python)
+    with opened(named) as transport:
+        assert transport.folder == str(board.board)
+        assert len(gate.sessions()) > 0
+    with opened(named.model_copy(update={"jump": "none"})) as transport:
+        gate.await_quiet()
+        assert transport.run(["echo", "direct"], timeout_s=20).stdout == "direct\n"
+    with pytest.raises(TransportError, match=r"^pi through 127\.0\.0\.1: nobody-here@.* does not let us in"):
+        SshTransport(named.model_copy(update={"jump": "nobody-here@gate"}))
+    board.stop()
+    with pytest.raises(ConnectionLostError, match=rf"does not reach 127\.0\.0\.1:{board.port}"):
+        SshTransport(named)
+
+
+def test_the_keys_of_an_agent(sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import subprocess
+
+    socket = tmp_path / "agent"
+    with subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.PIPE) as agent:
+        try:
+            assert agent.stdout is not None
+            agent.stdout.readline()
+            monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
+            device = sshd.device(key=None)
+            with pytest.raises(TransportError, match=r"by the keys of the agent and of ~/\.ssh: wrong user or key"):
+                SshTransport(device)
+            subprocess.run(["ssh-add", "-q", sshd.key], check=True)
+            with opened(device) as transport:
+                assert transport.board["machine"]
+        finally:
+            agent.terminate()
