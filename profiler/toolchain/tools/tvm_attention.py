@@ -9,6 +9,7 @@ import tvm_rows
 from tvm import te, tirx
 from tvm.s_tir import Schedule
 from tvm_isa import Isa, Tile, tiles, width_of
+from tvm_product import clamped, tiled
 
 KEYS, MASK = "attention_keys", "attention_mask"
 SCORES, CONTEXT = "attention_scores", "attention_context"
@@ -29,15 +30,24 @@ def attention(
     """
     batch, heads, queries, depth = (int(size) for size in query.shape)
     length, wide = int(key.shape[2]), int(value.shape[3])
-    tile = tiles(queries, length, isa)[0]
-    if queries * _DOT_OPERATIONS <= depth:
-        tile = Tile(queries, 1, isa.lanes)
+    dotted = queries * _DOT_OPERATIONS <= depth
+    tile = Tile(queries, 1, isa.lanes) if dotted else tiles(queries, length, isa)[0]
     blocks, padded = -(-queries // tile.rows), -(-length // tile.columns) * tile.columns
+    if dotted:
+        score = _dotted(query, key, padded, isa)
+    else:
+        score = tiled(
+            query,
+            lambda b, h, d, j: key(b, h, j, d),
+            (batch, heads),
+            (queries, length, depth),
+            tile,
+            (KEYS, SCORES),
+        )
 
     def row(block: Any, i: Any) -> Any:
-        return _clamped(block * tile.rows + i, queries, blocks * tile.rows)
+        return clamped(block * tile.rows + i, queries, blocks * tile.rows)
 
-    score = (_dotted if queries * _DOT_OPERATIONS <= depth else _turned)(query, key, tile, row, blocks, padded)
     bias = None if mask is None else _padded(mask, length, padded)
 
     def logit(b: Any, h: Any, block: Any, i: Any, j: Any) -> Any:
@@ -73,42 +83,18 @@ def attention(
     return te.compute((batch, heads, queries, wide), result, name=name)
 
 
-def _clamped(index: Any, extent: int, whole: int) -> Any:
-    return index if whole == extent else te.min(index, extent - 1)
-
-
-def _turned(query: te.Tensor, key: te.Tensor, tile: Tile, row: Any, blocks: int, padded: int) -> Any:
-    """Scores by the product of a register tile, for which the keys of a head are first turned to panels."""
-    batch, heads, length, depth = (int(size) for size in key.shape)
-    keys = te.compute(
-        (batch, heads, padded // tile.columns, depth, tile.columns),
-        lambda b, h, panel, d, j: key(b, h, _clamped(panel * tile.columns + j, length, padded), d),
-        name=KEYS,
-    )
-    d = te.reduce_axis((0, depth), "d")
-    scores = te.compute(
-        (batch, heads, blocks, padded // tile.columns, tile.rows, tile.vectors, tile.lanes),
-        lambda b, h, block, panel, i, v, lane: te.sum(
-            query(b, h, row(block, i), d) * keys(b, h, panel, d, v * tile.lanes + lane), axis=d
-        ),
-        name=SCORES,
-    )
-    return lambda b, h, block, i, j: scores(
-        b, h, block, j // tile.columns, i, j % tile.columns // tile.lanes, j % tile.lanes
-    )
-
-
-def _dotted(query: te.Tensor, key: te.Tensor, tile: Tile, row: Any, blocks: int, padded: int) -> Any:
+def _dotted(query: te.Tensor, key: te.Tensor, padded: int, isa: Isa) -> Any:
     """Scores of few queries key by key, in vectors along the depth: turning the keys would take longer."""
     batch, heads, length, depth = (int(size) for size in key.shape)
-    return tvm_rows.folded(
-        lambda b, h, block, i, j, d: query(b, h, row(block, i), d) * key(b, h, _clamped(j, length, padded), d),
-        (batch, heads, blocks, tile.rows, padded),
+    score = tvm_rows.folded(
+        lambda b, h, i, j, d: query(b, h, i, d) * key(b, h, clamped(j, length, padded), d),
+        (batch, heads, int(query.shape[2]), padded),
         depth,
-        width_of(depth, Isa(tile.lanes, 0)),
+        width_of(depth, isa),
         "sum",
         f"{tvm_rows.ROW}score",
     )
+    return lambda b, h, block, i, j: score(b, h, i, j)
 
 
 def _padded(mask: te.Tensor, length: int, padded: int) -> te.Tensor:

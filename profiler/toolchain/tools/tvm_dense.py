@@ -60,10 +60,12 @@ def schedule(sch: Schedule, product: Any, output: Any) -> None:
     sch.compute_at(product, block, preserve_unit_loops=True)
     sch.set_scope(product, 0, "local")
     accumulate(sch, product)
-    vector, lane = sch.split(column, [None, lanes])
-    sch.unroll(row)
-    sch.unroll(vector)
-    sch.vectorize(lane)
+    write_tile(sch, row, column, lanes)
+
+
+def write_tile(sch: Schedule, row: Any, column: Any, lanes: int) -> None:
+    """The two innermost loops, over a tile that is written: unrolled and in vectors."""
+    _unrolled(sch, (row, *sch.split(column, [None, lanes])))
 
 
 def accumulate(sch: Schedule, product: Any) -> None:

@@ -49,14 +49,19 @@ def tiles(rows: int, columns: int, isa: Isa) -> list[Tile]:
     all. Its cycles are those of the multiply-adds, of the loads (two a cycle), of the latency that too few
     accumulators leave open, and of streaming the panel; rows and columns beyond the matrix are computed in vain.
     """
-    most = isa.registers * 4 // 5  # what is left holds the panel's vectors and a row's value
     fitting = [
         Tile(height, vectors, isa.lanes)
-        for height in range(1, most + 1)
-        for vectors in range(1, most // height + 1)
-        if height <= rows and (vectors - 1) * isa.lanes < columns
+        for height in range(1, min(rows, isa.registers) + 1)
+        for vectors in range(1, min(-(-columns // isa.lanes), isa.registers) + 1)
+        if _fits(height, vectors, isa)
     ]
     return sorted(fitting, key=lambda tile: (_cycles(tile, rows, columns), -tile.rows * tile.vectors, tile.vectors))
+
+
+def _fits(height: int, vectors: int, isa: Isa) -> bool:
+    """A row's value and the panel's vectors need registers beside the accumulators; compilers spill earlier."""
+    operands = vectors + 1 if height > 1 else 1  # a single row takes the panel straight from memory
+    return height * vectors <= min(isa.registers * 4 // 5, isa.registers - operands)
 
 
 def _cycles(tile: Tile, rows: int, columns: int) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 import tvm
 import tvm_attention
 import tvm_dense
+import tvm_product
 import tvm_rows
 from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
@@ -88,8 +89,13 @@ class Lowering(PyExprMutator):  # type: ignore[misc]
 
     def _matmul(self, call: Any) -> Any:
         x, weight = call.args
-        if not isinstance(weight, tvm.ir.GenericConst) or len(shape_of(weight)) != 2 or len(shape_of(x)) < 2:
-            return call
+        if not isinstance(weight, tvm.ir.GenericConst) or len(shape_of(weight)) != 2:
+            if min(len(shape_of(x)), len(shape_of(weight))) < 2:
+                return call
+            shape = shape_of(call)
+            return self._te(
+                lambda x, y: tvm_product.product(x, y, shape, self.isa), x, weight, name="product", pattern=OPAQUE
+            )
         *leading, inner = shape_of(x)
         rows, columns = int(np.prod(leading)), shape_of(weight)[1]
         tile = tiles(rows, columns, self.isa)[0]

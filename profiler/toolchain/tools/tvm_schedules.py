@@ -7,10 +7,12 @@ from typing import Any
 import tvm
 import tvm_attention
 import tvm_dense
+import tvm_product
 import tvm_rows
-from tvm import tirx
+from tvm import relax, tirx
 from tvm.s_tir import Schedule
 from tvm_isa import Isa, width_of
+from tvm_patterns import named
 
 
 def scheduled(mod: Any, isa: Isa) -> Any:
@@ -19,9 +21,18 @@ def scheduled(mod: Any, isa: Isa) -> Any:
     for variable, function in mod.functions_items():
         if isinstance(function, tirx.PrimFunc):
             functions[variable] = _scheduled(variable.name_hint, function, isa)
+        else:
+            relax.analysis.post_order_visit(function, _require_own)
     for variable, function in functions.items():
         mod.update_func(variable, function.with_attr("tirx.is_scheduled", True))
     return mod
+
+
+def _require_own(expr: Any) -> None:
+    """Refuse an operator that is left to TVM's own back ends (sorting, sampling, external libraries)."""
+    name = named(expr)
+    if name and name != "relax.call_tir":
+        raise ValueError(f"there is no schedule for {name}; its latency would say nothing")
 
 
 def _scheduled(name: str, function: Any, isa: Isa) -> Any:
@@ -37,6 +48,8 @@ def _scheduled(name: str, function: Any, isa: Isa) -> Any:
         tvm_dense.schedule(sch, product, after[-1])
     elif tvm_attention.CONTEXT in names:
         tvm_attention.schedule(sch, dict(zip(names, blocks, strict=True)), isa)
+    elif tvm_product.PRODUCT in names:
+        tvm_product.schedule(sch, dict(zip(names, blocks, strict=True)))
     elif any(own.startswith(tvm_rows.ROW) for own in names):
         tvm_rows.schedule(sch, blocks[:-1], blocks[-1], isa)
     else:
