@@ -82,7 +82,7 @@ def deploy(
         if sustained_s is not None:
             say(f"running without a pause on {device.name}")
             seen["sustained"] = _sustained(program, device, cache, sustained_s, sustaining, waiting)
-    seen["held"] = _held(seen, manifest["limit_ms"])
+    seen["held"] = held_by(seen, manifest["limit_ms"])
     add_deployment(folder, device.name, seen, journal)
     with closing(open_ssh(device)) as transport:
         _place(folder, device.name, transport)  # the board's manifest says what was seen there, too
@@ -146,7 +146,7 @@ def _sustained(
         return sustain(session, session.load(program), seconds, sustaining).as_dict()
 
 
-def _held(seen: Mapping[str, Any], limit_ms: float | None) -> bool | None:
+def held_by(seen: Mapping[str, Any], limit_ms: float | None) -> bool | None:
     """Whether the limit was kept, in a burst and, if that was looked at, in the long run; None if nothing tells."""
     if limit_ms is None or "measured_ms" not in seen:
         return None
