@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from hwnas.report.documents import Figure
 from hwnas.report.numbers import in_chart, ms_in_chart
@@ -18,13 +18,16 @@ MOST_POINTS = 4000
 
 @dataclass(frozen=True)
 class Series:
-    """A search in a chart: ``kind`` is its colour in the style sheet, ``source`` its journal."""
+    """A search in a chart: ``kind`` is its colour in the style sheet, ``losses`` are those of its first seed.
+
+    ``end`` is the best of them.
+    """
 
     name: str
     kind: str
-    source: str
     points: Sequence[Point]
     losses: Sequence[float]
+    end: Figure | None
 
 
 @dataclass(frozen=True)
@@ -81,15 +84,19 @@ def _with_room_below(axis: Axis) -> Axis:
 
 
 def _dots(plot: Plot, series: Series) -> str:
-    front = {point.record for point in front_of(series.points)}
+    """Circles, in a group for every journal."""
+    front = {(point.journal, point.record) for point in front_of(series.points)}
     every = max(1, -(-len(series.points) // MOST_POINTS))
     radius = 2.4 if plot.frame.narrow else 3
-    circles = [
-        f'<circle cx="{plot.x(p.latency_ms):.1f}" cy="{plot.y(p.loss):.1f}" r="{radius}" data-r="{p.record}"/>'
-        for number, p in enumerate(series.points)
-        if number % every == 0 or p.record in front
-    ]
-    return f'<g class="dots {series.kind}" data-points="{series.source.replace(" ", "%20")}">{"".join(circles)}</g>'
+    groups: dict[str, list[str]] = {}
+    for number, p in enumerate(series.points):
+        if number % every == 0 or (p.journal, p.record) in front:
+            place = f'cx="{plot.x(p.latency_ms):.1f}" cy="{plot.y(p.loss):.1f}"'
+            groups.setdefault(p.journal, []).append(f'<circle {place} r="{radius}" data-r="{p.record}"/>')
+    return "".join(
+        f'<g class="dots {series.kind}" data-points="{escape(journal)}">{"".join(circles)}</g>'
+        for journal, circles in groups.items()
+    )
 
 
 def _limit(plot: Plot, limit: Figure | None) -> None:
@@ -117,10 +124,10 @@ def _winner(plot: Plot, winner: Chosen) -> None:
     plot.label(x + (8 if anchor == "end" else -8), y + 24 if y + 30 < bottom else y - 14, text, "of-winner", anchor)
 
 
-def progress_chart(series: Sequence[Series], ends: Mapping[str, Figure], identity: str) -> Markup:
+def progress_chart(series: Sequence[Series], identity: str) -> Markup:
     """The best loss so far against the number of evaluations, for each search at the same cost.
 
-    ``ends`` has each one's last value by name. The axis starts where both have left their first random draws.
+    The axis starts where all have left their first random draws.
     """
 
     def draw(frame: Frame) -> Markup:
@@ -142,9 +149,8 @@ def progress_chart(series: Sequence[Series], ends: Mapping[str, Figure], identit
         heights = apart([plot.y(curves[one.name][-1][1]) for one in series], 34 if frame.narrow else 32)
         for one, y in zip(series, heights, strict=True):
             plot.label(right + 8, y + 1, one.name, f"of-{one.kind}")
-            end = ends.get(one.name)
-            if end is not None:
-                plot.label(right + 8, y + 16, in_chart(end, f"{end.number:.4f}"), f"of-{one.kind} small")
+            if one.end is not None:
+                plot.label(right + 8, y + 16, in_chart(one.end, f"{one.end.number:.4f}"), f"of-{one.kind} small")
         return drawn(
             [plot],
             "Progress of the search",

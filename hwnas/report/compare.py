@@ -131,7 +131,7 @@ def _asked(one: RunView, two: RunView) -> Iterator[Fact]:
     yield Fact("limit_ms", *(_number(view.limit) for view in (one, two)))
     for name, pointer in (("method", "/0/searcher"), ("seed", "/0/seed"), ("searched", "/0/limits")):
         yield Fact(name, *(_value(_journal(view), pointer) for view in (one, two)))
-    yield Fact("evaluations", *(_number(view.evaluations(view.search)) for view in (one, two)))
+    yield Fact("evaluations", *(_evaluations(view) for view in (one, two)))
 
 
 def _choices(one: RunView, two: RunView) -> Iterator[Fact]:
@@ -198,6 +198,10 @@ def _plain(value: object) -> Value:
 
 def _number(figure: Figure | None) -> float | None:
     return None if figure is None else figure.number
+
+
+def _evaluations(view: RunView) -> float | None:
+    return None if view.searched is None else _number(view.searched.evaluations(view.searched.search))
 
 
 def _evaluator(view: RunView) -> str:

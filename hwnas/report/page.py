@@ -20,6 +20,7 @@ from hwnas.report.missing import missing_of
 from hwnas.report.numbers import FILTERS
 from hwnas.report.predictions import Predictions, predictions_for, the_space
 from hwnas.report.run import Reader, Run, TableFile
+from hwnas.report.search_view import in_words
 from hwnas.report.view import RunView
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ def _rendered(views: Sequence[RunView], shown: Sequence[Predictions], space: str
             measurements_of=measurements_of,
             quarantine_of=quarantine_of,
             statuses_of=statuses_of,
+            in_words=in_words,
         )
     )
 
@@ -127,12 +129,17 @@ def _points(views: Sequence[RunView]) -> Markup:
     known = next((view.predictions for view in views if view.predictions is not None), None)
     choices = [] if known is None else [[c.name, list(c.values), c.when] for c in known.model.space.choices]
     journals = {
-        one.source.replace(" ", "%20"): {
+        journal: {
             "name": one.name,
-            "points": {p.record: [p.loss, round(p.latency_ms, 9), "".join(map(_digit, p.gene))] for p in one.points},
+            "points": {
+                p.record: [p.loss, round(p.latency_ms, 9), "".join(map(_digit, p.gene))]
+                for p in one.points
+                if p.journal == journal
+            },
         }
         for view in views
-        for one in view.series
+        for one in (view.searched.series if view.searched is not None else ())
+        for journal in dict.fromkeys(p.journal for p in one.points)
     }
     text = json.dumps({"choices": choices, "journals": journals}, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c"))

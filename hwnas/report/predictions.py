@@ -26,8 +26,9 @@ Interval = tuple[Figure, Figure]
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A candidate that a search evaluated: its record in the journal, gene, loss, and predicted latency."""
+    """A candidate that a search evaluated: its record in a journal, gene, loss, and predicted latency."""
 
+    journal: str
     record: int
     gene: tuple[int, ...]
     loss: float
@@ -76,18 +77,18 @@ class Predictions:
         return Figure(latency_ms, (self.table.document.place(""), place), "predicted")
 
     def points(self, search: Search) -> list[Point]:
-        """All that a search evaluated, in order."""
-        if search.journal is None:
-            return []
-        found = []
-        for number, (_, record) in enumerate(search.journal.items("")):
-            if number:  # the first is the header
-                found.append((number, *_evaluation(self.model.space, search.journal, number, record)))
-        genes = self.model.space.encode_many(candidate for _, candidate, _ in found)
+        """All that a search evaluated, in order, seed by seed."""
+        found = [
+            (journal.name, number, *_evaluation(self.model.space, journal, number, record))
+            for journal in search.journals
+            for number, (_, record) in enumerate(journal.items(""))
+            if number  # the first is the header
+        ]
+        genes = self.model.space.encode_many(candidate for _, _, candidate, _ in found)
         latencies_ms = self.model.latency_ms(genes) if found else np.empty(0)
         return [
-            Point(number, tuple(int(index) for index in gene), loss, float(latency_ms))
-            for (number, _, loss), gene, latency_ms in zip(found, genes, latencies_ms, strict=True)
+            Point(journal, number, tuple(int(index) for index in gene), loss, float(latency_ms))
+            for (journal, number, _, loss), gene, latency_ms in zip(found, genes, latencies_ms, strict=True)
         ]
 
     def explained(self, values: Mapping[str, object]) -> Explanation:
@@ -153,7 +154,7 @@ def candidate_of(space: SearchSpace, values: object) -> Candidate:
 def front_of(points: Sequence[Point]) -> list[Point]:
     """Those that no other is both faster and better than, the fastest first."""
     best, front = float("inf"), []
-    for point in sorted(points, key=lambda p: (p.latency_ms, p.loss, p.record)):
+    for point in sorted(points, key=lambda p: (p.latency_ms, p.loss, p.journal, p.record)):
         if point.loss < best:
             best = point.loss
             front.append(point)

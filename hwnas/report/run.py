@@ -26,7 +26,10 @@ TABLES = "*.lut.jsonl"
 
 @dataclass(frozen=True)
 class Search:
-    """The folder of a search; what it has not (yet) is ``None``. ``baseline`` is random search beside it."""
+    """The folder of a search; what it has not (yet) is ``None``. ``baseline`` is random search beside it.
+
+    ``further`` are the journals of further seeds.
+    """
 
     folder: Path
     journal: Document | None
@@ -34,6 +37,7 @@ class Search:
     finalists: Document | None
     front: Document | None
     baseline: Search | None = None
+    further: tuple[Document, ...] = ()
 
     @property
     def method(self) -> str:
@@ -41,9 +45,14 @@ class Search:
         told = "" if self.journal is None else self.journal.text("/0/searcher")
         return told or ("" if self.result is None else self.result.text("/method"))
 
+    @property
+    def journals(self) -> tuple[Document, ...]:
+        """Those of all seeds."""
+        return (() if self.journal is None else (self.journal,)) + self.further
+
     @cached_property
     def losses(self) -> tuple[float, ...]:
-        """Of all candidates evaluated, in order."""
+        """Of all candidates that the first seed evaluated, in order."""
         records = [] if self.journal is None else list(self.journal.items(""))[1:]
         return tuple(
             float(loss)
@@ -161,6 +170,11 @@ class Reader:
             self._lines(folder / FINALISTS),
             self._json(folder / FRONT),
             baseline or (self._search(beside) if beside.is_dir() else None),
+            tuple(
+                found
+                for path in sorted(folder.glob("seed-*"), key=lambda path: (len(path.name), path.name))
+                if (found := self._lines(path / JOURNAL)) is not None
+            ),
         )
 
     def _demo_search(self, folder: Path) -> Search | None:

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
 from markupsafe import Markup
 
-from hwnas.report import charts, latency_charts
+from hwnas.report import latency_charts
 from hwnas.report.architecture import Architecture
+from hwnas.report.charts import Chosen
 from hwnas.report.conditions import target_of
 from hwnas.report.documents import Document, Figure, change
 from hwnas.report.latency_charts import Compared, Seen
-from hwnas.report.predictions import Interval, Predictions, Share, front_of, primitives_of, table_of
+from hwnas.report.predictions import Interval, Predictions, Share, primitives_of, table_of
 from hwnas.report.reproduce import Command, commands_of, limit_of, within
 from hwnas.report.run import Run, Search
+from hwnas.report.search_view import SearchView
 
 Verdict = Literal["held", "doubtful", "broken", "unmeasured", "none", "unlimited"]
-
-MOST_FRONT = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +29,6 @@ class Missing:
 
     part: str
     remedy: str
-
-
-@dataclass(frozen=True, slots=True)
-class FrontRow:
-    """A line of the front's table."""
-
-    architecture: Figure
-    loss: Figure | None
-    latency: Figure
 
 
 @dataclass(frozen=True)
@@ -232,64 +223,15 @@ class RunView:
         return latency_charts.limit_chart(self.told, self.limit, f"{self.identity}-limit") if self.told else None
 
     @cached_property
-    def series(self) -> list[charts.Series]:
-        """The searches of the charts: the run's own, and random search."""
-        found = []
-        for search in (self.search, None if self.search is None else self.search.baseline):
-            if search is not None and search.journal is not None and search.losses:
-                points = [] if self.predictions is None else self.predictions.points(search)
-                name = "random search" if search.method == "random" else search.method
-                kind = "random" if search.method == "random" else "search"
-                found.append(charts.Series(name, kind, search.journal.name, points, search.losses))
-        return found
-
-    @cached_property
-    def front_chart(self) -> Markup | None:
-        """Loss against latency; ``None`` without a table or anything evaluated."""
-        if not self.series or not self.series[0].points:
+    def searched(self) -> SearchView | None:
+        """The search, as the page shows it."""
+        if self.search is None:
             return None
         loss, chosen = self.of_winner("/loss"), None
         if loss is not None and self.predicted is not None:
             measured, interval = self.measured or (None, None)
-            chosen = charts.Chosen(loss, self.predicted[0], measured, interval)
-        return charts.front_chart(self.series, self.limit, chosen, self.origin, f"{self.identity}-front")
-
-    @cached_property
-    def front_rows(self) -> list[FrontRow]:
-        """The Pareto front of the search, the best loss first, at most :data:`MOST_FRONT` of it."""
-        if self.predictions is None or self.search is None or self.search.journal is None or not self.series:
-            return []
-        journal, rows = self.search.journal, []
-        for point in front_of(self.series[0].points)[::-1][:MOST_FRONT]:
-            place = f"/{point.record}/candidate"
-            network = Architecture(journal.mapping(place), journal.place(place))
-            latency = self.predictions.latency_of(network.values, network.place)
-            rows.append(FrontRow(network.line, journal.figure(f"/{point.record}/loss"), latency))
-        return rows
-
-    @cached_property
-    def ends(self) -> Mapping[str, Figure]:
-        """The best loss of every search by name."""
-        found = {}
-        for search, one in zip((self.search, self.baseline), self.series, strict=False):
-            end = None if search is None or search.journal is None else search.journal.all("/*/loss", "min")
-            if end is not None:
-                found[one.name] = end
-        return found
-
-    @property
-    def baseline(self) -> Search | None:
-        """Random search beside the search."""
-        return None if self.search is None else self.search.baseline
-
-    def evaluations(self, search: Search | None) -> Figure | None:
-        """How many candidates a search evaluated."""
-        return None if search is None or search.journal is None else search.journal.all("/*/loss", "count")
-
-    @cached_property
-    def progress_chart(self) -> Markup | None:
-        """Best loss so far, of the search and of random search."""
-        return charts.progress_chart(self.series, self.ends, f"{self.identity}-progress") if self.series else None
+            chosen = Chosen(loss, self.predicted[0], measured, interval)
+        return SearchView(self.search, self.predictions, self.limit, chosen, self.origin, self.identity)
 
     @cached_property
     def compared(self) -> list[Compared]:
