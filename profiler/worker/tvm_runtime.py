@@ -2,51 +2,60 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
 import tempfile
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .protocol import Request, WorkerError
-from .stages import Arrays, check_wiring, inputs_of, lookup, require_stages, source
+from .stages import Arrays, aligned, check_wiring, inputs_of, lookup, require_stages, source
+
+_CPU_WITH_POOL = (1, 0, 2)
+"""A device and its allocator, as the virtual machine is told of them: the first CPU, and memory that is kept."""
 
 
 class TvmRuntime:
-    """Programs on TVM's runtime alone, without its compiler. A graph has fixed shapes and keeps its state.
+    """Programs on TVM's runtime library alone: of the package ``tvm`` nothing else is used, nor has to be there.
 
-    A library does not tell the names of its inputs and outputs; they are those of the reference, in its order.
+    A graph has fixed shapes and keeps its state. A library does not tell the names of its inputs and outputs;
+    they are those of the reference, in its order.
     """
 
     def __init__(self, threads: int, provider: str) -> None:
         if provider != "cpu":
             raise WorkerError(f"the runtime tvm has no provider {provider!r}; use provider: cpu")
-        os.environ["TVM_USE_RUNTIME_LIB"] = "1"  # the compiler is a hundred times as large, and of no use here
         os.environ["TVM_NUM_THREADS"] = str(threads)
+        os.environ["TVM_BIND_THREADS"] = "0"  # or it would leave the cores this process was given
         try:
-            import tvm  # type: ignore[import-not-found, unused-ignore]
             import tvm_ffi  # type: ignore[import-not-found, unused-ignore]
-            from tvm.runtime import vm  # type: ignore[import-not-found, unused-ignore]
-        except ImportError as exc:
+
+            library = Path(str(metadata.distribution("apache-tvm").locate_file("tvm"))) / "lib" / "libtvm_runtime.so"
+            ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)
+        except (ImportError, OSError) as exc:
             raise WorkerError(f"the runtime tvm is not here ({exc}); run: hwnas toolchain install tvm") from exc
-        self.version = f"tvm-{tvm.__version__}"
-        self.ffi, self.tvm, self.machine = tvm_ffi, tvm, vm.VirtualMachine
-        self.graphs: dict[str, tuple[TvmGraph, int]] = {}
+        self.version = f"tvm-{metadata.version('apache-tvm')}"
+        self.ffi = tvm_ffi
 
     def open(self, path: str) -> Any:
-        """A virtual machine of a library."""
+        """The virtual machine of a library."""
         with tempfile.TemporaryDirectory(prefix="hwnas-") as folder:
             library = Path(folder) / "graph.so"  # the loader goes by the suffix
             library.symlink_to(Path(path).resolve())
-            module = self.ffi.load_module(str(library), keep_module_alive=False)
-        return self.machine(module, self.tvm.cpu())
+            machine = self.ffi.load_module(str(library), keep_module_alive=False)["vm_load_executable"]()
+        machine["vm_initialization"](*_CPU_WITH_POOL, *_CPU_WITH_POOL)  # of values, and of shapes
+        return machine
 
     def tensor(self, array: Any) -> Any:
-        """A copy that TVM's kernels may read: aligned and whole."""
-        return self.tvm.runtime.tensor(np.ascontiguousarray(array))
+        """A copy, aligned as TVM's kernels expect it."""
+        value = aligned(array.nbytes).view(array.dtype).reshape(array.shape)
+        value[...] = array
+        return self.ffi.from_dlpack(value)
 
     def load(self, stages: list[Request]) -> TvmProgram:
         """A virtual machine for every stage, and what moves values between them."""
@@ -92,7 +101,7 @@ class TvmProgram:
             for name in replaced or {}:
                 first.set(name, reference[name])
         last = self.graphs[self.stages[-1]["name"]]
-        return {name: value.numpy() for name, value in zip(last.names, last.outputs, strict=True)}
+        return {name: np.from_dlpack(value) for name, value in zip(last.names, last.outputs, strict=True)}
 
     def synchronize(self) -> None:
         """Nothing: a call returns when it is done."""
@@ -130,7 +139,8 @@ class TvmGraph:
         self.shapes = {name: (tuple(value.shape), value.dtype) for name, value in reference.items()}
         self.inputs = {name: place for place, name in enumerate(reference)}
         self.names = outputs_of(stage)
-        self.main = runtime.open(stage["path"])["main"]
+        self.machine = runtime.open(stage["path"])
+        self.main = self.machine["main"]
         self.arguments = [runtime.tensor(value) for value in reference.values()]
         self.outputs: list[Any] = []
         self.run = self._run_one if len(self.names) == 1 else self._run_several
