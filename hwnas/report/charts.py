@@ -142,12 +142,13 @@ def progress_chart(series: Sequence[Series], identity: str) -> Markup:
             Axis.around("best loss so far, nats per token", seen + starts),
         )
         plot.axes()
-        right = plot.box[2]
+        _, _, right, bottom = plot.box
         for one in series[::-1]:
             shown = [(number, loss) for number, loss in curves[one.name] if loss <= plot.up.high]
             plot.steps(shown, f"curve {one.kind}", until=len(one.losses))
         heights = apart([plot.y(curves[one.name][-1][1]) for one in series], 34 if frame.narrow else 32)
-        for one, y in zip(series, heights, strict=True):
+        over = max(0.0, max(heights) + 16 - bottom)
+        for one, y in zip(series, (height - over for height in heights), strict=True):
             plot.label(right + 8, y + 1, one.name, f"of-{one.kind}")
             if one.end is not None:
                 plot.label(right + 8, y + 16, in_chart(one.end, f"{one.end.number:.4f}"), f"of-{one.kind} small")

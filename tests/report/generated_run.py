@@ -33,12 +33,12 @@ def loss_of(candidate):
     return 0.24 + 2.0 / sum(value for _, value in candidate.entries) ** 0.7 + digest[0] / 255 * 0.02
 
 
-def write_search(folder, table, method, *, confidence=0.95, exclude=()):
+def write_search(folder, table, method, *, confidence=0.95, seed=0, exclude=()):
     """Search for real, with the made-up loss, and write the journal; gives back what it found."""
     latency = TableLatency.from_lut(SPACE, FAMILY, table)
     limits = CandidateLimits(SPACE, FAMILY, latency.workload, latency, latency_ms=LIMIT_MS, confidence=confidence)
     searcher = (
-        Evolution(SPACE, limits, SETTINGS)
+        Evolution(SPACE, limits, SETTINGS, seed=seed)
         if method == "evolution"
         else RandomSearch(SPACE, limits, evaluations=SETTINGS.evaluations, exclude=exclude)
     )
@@ -46,7 +46,7 @@ def write_search(folder, table, method, *, confidence=0.95, exclude=()):
         SPACE,
         searcher=method,
         settings=SETTINGS.as_dict(),
-        seed=0,
+        seed=seed,
         limits=limits.describe(),
         evaluator="0123456789abcdef/fedcba/500 pairs",
         latency=fingerprint_of(table, bounded=confidence is not None),
@@ -147,6 +147,7 @@ def write_run(folder):
     rival = write_search(folder / "baseline", table, "random", exclude=[e.candidate for e in found.evaluations])
     write_result(folder / "baseline", table, rival, "random", measured=False)
     write_bundle(folder / "bundle", table, document["winner"])
+    _write_honesty(folder, table, document, found, rival)
     explanation = {
         "candidate": document["winner"]["candidate"],
         "cross_check": {
@@ -160,6 +161,37 @@ def write_run(folder):
     }
     (folder / "explain.json").write_text(json.dumps(explanation))
     return folder
+
+
+def _write_honesty(folder, table, document, found, rival):
+    """A second seed, what each came to beside random search, and a front of three objectives."""
+    write_search(folder / "seed-1", table, "evolution", seed=1)
+    losses = [min(e.loss for e in result.evaluations) for result in (found, rival)]
+    told = [
+        {
+            "seeds": [
+                {"seed": seed, "evaluations": 90, "best_loss": loss, "hypervolume": 0.9 - 0.1 * number}
+                for seed in (0, 1)
+            ]
+        }
+        for number, loss in enumerate(losses)
+    ]
+    for finalist in (*document["finalists"], document["winner"]):
+        finalist["elsewhere_ms"] = {"npu": finalist["predicted_ms"] * 0.4}
+    document |= {"record": told[0], "baseline": told[1]}
+    (folder / "search.json").write_text(json.dumps(document))
+    front = [
+        {
+            "candidate": finalist["candidate"],
+            "objectives": {
+                "loss": finalist["loss"],
+                "latency_ms/x86": finalist["predicted_ms"],
+                "latency_ms/npu": finalist["predicted_ms"] * 0.4,
+            },
+        }
+        for finalist in document["finalists"]
+    ]
+    (folder / "front.json").write_text(json.dumps(front))
 
 
 def write_estimated_table(path):

@@ -83,7 +83,7 @@ def test_no_number_stands_there_without_a_source(page):
 
 def test_every_point_of_a_search_is_its_journals(page, files):
     told = page.points
-    assert len(told["journals"]) == 2
+    assert len(told["journals"]) >= 2
     for name, journal in told["journals"].items():
         records = files.document(name)
         table = files.table(next(p.name for p in sorted(files.folder.glob("x86*.lut.jsonl"))))
