@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from exporters import onnx_quantise
 from exporters.artifact import Artifact, Format, TensorInfo, sha256_of
 from exporters.errors import ExportError
 from exporters.protocol import Exporter, GraphInputs
-from exporters.reference import reference_of, refuse_twins, tolerance_of
+from exporters.reference import arrays_of, reference_of, refuse_twins, tolerance_of
 from exporters.whole import whole
 
 if TYPE_CHECKING:
@@ -29,7 +30,12 @@ OPSET: dict[ExportPath, int] = {"torchscript": 17, "dynamo": 20}
 """Pinned: 17 is the first with LayerNormalization; 20 the first with Gelu, which dynamo would
 otherwise leave as four loose nodes that ONNX Runtime does not fuse."""
 
-_PRECISIONS = ("fp32",)
+PRECISIONS = ("fp32", *onnx_quantise.PRECISIONS)
+"""``int8``: weights and activations of products, by ranges seen on representative inputs;
+``int8-dynamic``: by ranges found at run time; ``fp16``: weights, and activations where the runtime has kernels for it.
+Inputs and outputs are fp32."""
+
+_PASSED_ON = ("Identity", "DequantizeLinear", "Cast")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +65,17 @@ class OnnxExporter:
         torch cannot export the module, an input is not used by it, two of its weight matrices
         hold equal values, or the disk is full.
         """
-        if precision not in _PRECISIONS:
+        if precision not in PRECISIONS:
             raise ExportError(
-                f"{path.name}: precision {precision!r} is not supported; supported: {', '.join(_PRECISIONS)}"
+                f"{path.name}: precision {precision!r} is not supported; supported: {', '.join(PRECISIONS)}"
             )
         module.eval()
         refuse_twins(module, path.name)
         reference = reference_of(module, inputs, path.name)
         with whole(path) as (graph, npz):
             self._write(module, inputs, graph, path.name)
+            if precision != "fp32":
+                _quantise(graph, inputs, precision, path.name)
             given, returned, streamed_bytes = _check(graph, inputs, path.name)
             np.savez(npz, **reference)  # type: ignore[arg-type]
             artifact = Artifact(
@@ -152,6 +160,23 @@ def _by_dynamo(module: nn.Module, inputs: GraphInputs, graph: Path) -> None:
     onnx.save(model, graph)
 
 
+def _quantise(graph: Path, inputs: GraphInputs, precision: str, name: str) -> None:
+    samples = [arrays_of(sample) for sample in (inputs.tensors, *inputs.representative)]
+    for sample in samples:
+        missing = sorted(set(inputs.tensors) - set(sample))
+        if missing:
+            raise ExportError(f"{name}: a representative input lacks {', '.join(missing)}")
+    try:
+        onnx_quantise.quantise(graph, precision, samples)
+    except ImportError as exc:
+        raise ExportError(f"{name}: precision {precision} needs {exc.name}; pip install 'hwnas[onnx]'") from exc
+    except OSError:
+        raise
+    except Exception as exc:
+        first = (str(exc).strip() or type(exc).__name__).splitlines()[0]
+        raise ExportError(f"{name}: not quantised to {precision}: {first}") from exc
+
+
 def _check(graph: Path, inputs: GraphInputs, name: str) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...], int]:
     import onnx
 
@@ -174,7 +199,7 @@ def _streamed_bytes(graph: Any) -> int:
     """Bytes of the weights that some node reads in whole, and not only looks rows up in."""
     import onnx
 
-    source = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Identity"}
+    source = {node.output[0]: node.input[0] for node in graph.node if node.op_type in _PASSED_ON}
 
     def origin(name: str) -> str:
         while name in source:
@@ -184,7 +209,7 @@ def _streamed_bytes(graph: Any) -> int:
     read = {
         origin(name)
         for node in graph.node
-        if node.op_type != "Identity"
+        if node.op_type not in _PASSED_ON
         for position, name in enumerate(node.input)
         if not (node.op_type == "Gather" and position == 0)
     }

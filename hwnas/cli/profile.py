@@ -64,7 +64,7 @@ def profile(
     ] = None,
     memory_limit_mib: Annotated[int, typer.Option(min=64, help="Keep loaded graphs under this.")] = 8192,
     precision: Annotated[
-        str | None, typer.Option(help="fp32, or int8 or int8-dynamic where the runtime has it; default by the device.")
+        str | None, typer.Option(help="fp32, fp16, int8 or int8-dynamic, as the runtime has it; default by the device.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be measured and leave.")] = False,
     seed: SeedOption = 0,

@@ -135,3 +135,59 @@ def test_weights_that_are_only_looked_up_are_not_streamed(tmp_path: Path) -> Non
     assert apart.streamed_bytes == 4 * (8 * 4 + 4)
     tied = OnnxExporter().export(Model(tied=True), inputs, tmp_path / "tied.onnx")
     assert tied.streamed_bytes >= 4 * (8 * 4 + 4) + 4 * 4 * 8
+
+
+@pytest.mark.parametrize(
+    ("precision", "share", "snr_db"), [("fp16", 0.6, 55), ("int8", 0.4, 28), ("int8-dynamic", 0.4, 32)]
+)
+def test_in_another_precision_it_is_smaller_and_nearly_the_same(precision, share, snr_db, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 64), nn.LayerNorm(64))
+    inputs = GraphInputs({"x": torch.randn(5, 64)}, ("y",), {"x": {0: "rows"}})
+    plain = OnnxExporter().export(module, inputs, tmp_path / "plain.onnx")
+    artifact = OnnxExporter().export(module, inputs, tmp_path / "x.onnx", precision=precision)
+    again = OnnxExporter().export(module, inputs, tmp_path / "again.onnx", precision=precision)
+    assert artifact.sha256 == again.sha256
+    assert (artifact.inputs, [o.name for o in artifact.outputs]) == (plain.inputs, ["y"])
+    assert artifact.outputs[0].dtype == "float32"
+    assert artifact.streamed_bytes < share * plain.streamed_bytes
+    assert artifact.size_bytes < plain.size_bytes
+    with np.load(artifact.reference) as reference:
+        wanted = reference["output/y"]
+    (found,) = run(artifact, {"x": inputs.tensors["x"].numpy()})
+    error = found - wanted
+    assert 0 < np.abs(error).max() <= artifact.tolerance
+    assert 10 * np.log10(np.square(wanted).sum() / np.square(error).sum()) > snr_db
+    assert run(artifact, {"x": np.ones((9, 64), np.float32)})[0].shape == (9, 64), "axes stay dynamic"
+
+
+def test_static_ranges_come_from_the_representative_inputs(tmp_path: Path) -> None:
+    module, inputs = feed()
+    few = GraphInputs({"x": 0.01 * inputs.tensors["x"]}, inputs.outputs)
+    seen = GraphInputs(few.tensors, few.outputs, representative=[dict(inputs.tensors)])
+
+    def error(given: GraphInputs) -> float:
+        artifact = OnnxExporter().export(module, given, tmp_path / "x.onnx", precision="int8")
+        (found,) = run(artifact, {"x": inputs.tensors["x"].numpy()})
+        return float(np.abs(found - module(inputs.tensors["x"]).detach().numpy()).max())
+
+    assert error(seen) < 0.3 * error(few)
+
+
+def test_a_representative_input_that_does_not_fit(tmp_path: Path) -> None:
+    module, inputs = feed()
+    for sample, message in (({"z": torch.ones(1)}, "representative input lacks x"), ({"x": torch.ones(3)}, "int8: ")):
+        wrong = GraphInputs(inputs.tensors, inputs.outputs, representative=[sample])
+        with pytest.raises(ExportError, match=message) as caught:
+            OnnxExporter().export(module, wrong, tmp_path / "x.onnx", precision="int8")
+        assert "\n" not in str(caught.value)
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_step_with_a_cache_of_no_tokens_is_quantised(tmp_path: Path) -> None:
+    module, inputs = step()
+    empty = GraphInputs(
+        inputs.tensors, inputs.outputs, inputs.dynamic, [{"x": torch.ones(1, 8), "keys": torch.ones(1, 0, 8)}]
+    )
+    artifact = OnnxExporter().export(module, empty, tmp_path / "x.onnx", precision="int8")
+    assert run(artifact, {"x": np.ones((1, 8), np.float32), "keys": np.zeros((1, 0, 8), np.float32)})[1].shape[1] == 1
