@@ -114,7 +114,7 @@ def test_points_are_drawn_where_their_values_are(page):
 
 def test_models_are_drawn_where_prediction_and_measurement_are(page, files):
     marks = [mark.attributes for mark in page.marks if "data-measured" in mark.attributes]
-    assert len(marks) >= 4 * 20  # two panels, on two screens
+    assert len(marks) >= 4 * 18  # two panels, on two screens
     for mark in marks:
         measured, *predicted = (source.replace("%20", " ") for source in mark["data-source"].split(" "))
         assert float(mark["data-measured"]) == files.one(measured)
