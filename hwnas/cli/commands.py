@@ -28,6 +28,7 @@ from hwnas.cli import (
     predict,
     predictor,
     profile,
+    proxies,
     report,
     run,
     search,
@@ -63,6 +64,7 @@ profile.register(app)
 predict.register(app)
 explain.register(app)
 subset.register(app)
+proxies.register(app)
 search.register(app)
 export.register(app)
 deploy.register(app)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -141,4 +141,22 @@ class SoftChoices(Protocol):
         ``mixtures`` has every choice of the space. With one-hot weights its logits are those of that
         candidate's model; memory and time follow from the largest value in each mixture.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sublayers:
+    """The modules of a stand-alone model by what they are for; a decoder's stand in ``decoder`` too."""
+
+    attention: Sequence[nn.Module]
+    feed_forward: Sequence[nn.Module]
+    decoder: Sequence[nn.Module]
+
+
+@runtime_checkable
+class KnownSublayers(Protocol):
+    """What a family adds whose candidates can be ranked by what their weights alone tell."""
+
+    def sublayers(self, model: nn.Module) -> Sublayers:
+        """The sublayers of a stand-alone model, embeddings and output projection left out."""
         ...

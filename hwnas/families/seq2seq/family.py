@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hwnas.errors import SpaceError
-from hwnas.families.base import Convention, Count, Mixture, ModelGraphs, Term, Vocabularies
+from hwnas.families.base import Convention, Count, Mixture, ModelGraphs, Sublayers, Term, Vocabularies
 from hwnas.families.seq2seq import count as counting
 from hwnas.families.seq2seq import terms as listing
 from hwnas.families.seq2seq.space import parse_space
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 class Seq2Seq:
     """HAT's encoder-decoder Transformer (Wang et al., ACL 2020); implements :class:`Family`,
-    :class:`FixedShapes` and :class:`SoftChoices`.
+    :class:`FixedShapes`, :class:`SoftChoices` and :class:`KnownSublayers`.
 
     ``scopes``: the modules of :class:`hwnas.families.seq2seq.model.SubTransformer`, and the kind
     of operator that each (or each of a list) is; nodes of exported graphs are named after them.
@@ -117,6 +117,16 @@ class Seq2Seq:
         from hwnas.families.seq2seq.soft import SoftSubTransformer
 
         return SoftSubTransformer(_own(largest), mixtures)
+
+    def sublayers(self, model: nn.Module) -> Sublayers:
+        """Keys and values of the cross-attention are the decoder's."""
+        own = _own(model)
+        attention = [*own.cross_projection, *own.self_attention, *own.cross_attention]
+        return Sublayers(
+            attention=[*own.encoder_attention, *attention],
+            feed_forward=[*own.encoder_ffn, *own.decoder_ffn],
+            decoder=[*attention, *own.decoder_ffn],
+        )
 
 
 def _own(model: nn.Module) -> SubTransformer:
