@@ -32,12 +32,20 @@ class Series:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The winner in a chart: predicted, and measured with its interval if it was."""
+    """The winner in a chart: predicted, and measured with its interval if it was; ``name`` is what it is called."""
 
+    name: str
     loss: Figure
     predicted: Figure
     measured: Figure | None
     interval: tuple[Figure, Figure] | None
+
+
+def points_drawn(points: Sequence[Point]) -> list[Point]:
+    """All of them; of more than :data:`MOST_POINTS` every n-th and the whole front."""
+    front = {(point.journal, point.record) for point in front_of(points)}
+    every = max(1, -(-len(points) // MOST_POINTS))
+    return [p for number, p in enumerate(points) if number % every == 0 or (p.journal, p.record) in front]
 
 
 def front_chart(
@@ -85,14 +93,11 @@ def _with_room_below(axis: Axis) -> Axis:
 
 def _dots(plot: Plot, series: Series) -> str:
     """Circles, in a group for every journal."""
-    front = {(point.journal, point.record) for point in front_of(series.points)}
-    every = max(1, -(-len(series.points) // MOST_POINTS))
     radius = 2.4 if plot.frame.narrow else 3
     groups: dict[str, list[str]] = {}
-    for number, p in enumerate(series.points):
-        if number % every == 0 or (p.journal, p.record) in front:
-            place = f'cx="{plot.x(p.latency_ms):.1f}" cy="{plot.y(p.loss):.1f}"'
-            groups.setdefault(p.journal, []).append(f'<circle {place} r="{radius}" data-r="{p.record}"/>')
+    for p in points_drawn(series.points):
+        place = f'cx="{plot.x(p.latency_ms):.1f}" cy="{plot.y(p.loss):.1f}"'
+        groups.setdefault(p.journal, []).append(f'<circle {place} r="{radius}" data-r="{p.record}"/>')
     return "".join(
         f'<g class="dots {series.kind}" data-points="{escape(journal)}">{"".join(circles)}</g>'
         for journal, circles in groups.items()
@@ -120,7 +125,7 @@ def _winner(plot: Plot, winner: Chosen) -> None:
         plot.add(f'<circle class="measured" cx="{plot.x(winner.measured.number):.1f}" cy="{y:.1f}" r="4"/>')
     plot.add(f'<path class="winner" d="M{x:.1f} {y - 7:.1f}l7 7l-7 7l-7 -7z"/>')
     anchor = "end" if x > (left + right) / 2 else "start"
-    text = Markup("winner, loss {}").format(in_chart(winner.loss, f"{winner.loss.number:.4f}"))
+    text = Markup("{}, loss {}").format(winner.name, in_chart(winner.loss, f"{winner.loss.number:.4f}"))
     plot.label(x + (8 if anchor == "end" else -8), y + 24 if y + 30 < bottom else y - 14, text, "of-winner", anchor)
 
 

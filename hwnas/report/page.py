@@ -14,6 +14,7 @@ from markupsafe import Markup
 from hwnas import __version__
 from hwnas.errors import ReportError
 from hwnas.files import write_text
+from hwnas.report.charts import points_drawn
 from hwnas.report.conditions import measurements_of, quarantine_of, statuses_of
 from hwnas.report.devices import cross_device
 from hwnas.report.missing import missing_of
@@ -133,7 +134,7 @@ def _points(views: Sequence[RunView]) -> Markup:
             "name": one.name,
             "points": {
                 p.record: [p.loss, round(p.latency_ms, 9), "".join(map(_digit, p.gene))]
-                for p in one.points
+                for p in points_drawn(one.points)
                 if p.journal == journal
             },
         }

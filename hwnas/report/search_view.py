@@ -80,6 +80,11 @@ class SearchView:
             return None
         return charts.front_chart(self.series, self.limit, self.chosen, self.origin, f"{self.identity}-front")
 
+    @property
+    def thinned(self) -> bool:
+        """Whether there are more points than are drawn."""
+        return any(len(one.points) > charts.MOST_POINTS for one in self.series)
+
     @cached_property
     def progress_chart(self) -> Markup | None:
         """Best loss so far, of the search and of random search."""

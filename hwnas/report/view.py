@@ -222,6 +222,11 @@ class RunView:
         """The winner's latency against the limit."""
         return latency_charts.limit_chart(self.told, self.limit, f"{self.identity}-limit") if self.told else None
 
+    @property
+    def chosen_as(self) -> str:
+        """What the candidate that the page is about is called: it won, or was the best of those that did not."""
+        return "best finalist" if self.verdict == "none" else "winner"
+
     @cached_property
     def searched(self) -> SearchView | None:
         """The search, as the page shows it."""
@@ -230,7 +235,7 @@ class RunView:
         loss, chosen = self.of_winner("/loss"), None
         if loss is not None and self.predicted is not None:
             measured, interval = self.measured or (None, None)
-            chosen = Chosen(loss, self.predicted[0], measured, interval)
+            chosen = Chosen(self.chosen_as, loss, self.predicted[0], measured, interval)
         return SearchView(self.search, self.predictions, self.limit, chosen, self.origin, self.identity)
 
     @cached_property

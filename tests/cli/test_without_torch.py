@@ -18,6 +18,7 @@ COMMANDS = {
     "predict": ("predict", "search/winner.yml", "--space", "tiny.yaml", "--table", "x86.lut.jsonl", "--explain"),
     "space sample": ("space", "sample", "tiny.yaml", "--count", "3"),
     "space count": ("space", "count", "search/winner.yml", "--space", "tiny.yaml"),
+    "compare": ("compare", "search", "search", "--space", "tiny.yaml"),
     "devices list": ("devices", "list"),
 }
 
