@@ -31,7 +31,7 @@ class BayesSettings:
     evaluations: int = 500
     initial: int = 25
     batch: int = 5
-    pool: int = 600
+    pool: int = 300
     parents: int = 10
     surrogate: str = "gp"
 

@@ -33,8 +33,8 @@ class LinasSettings:
     initial: int = 40
     batch: int = 20
     predictor: str = "gp"
-    population: int = 80
-    generations: int = 15
+    population: int = 60
+    generations: int = 8
 
     def __post_init__(self) -> None:
         for name, least in (("evaluations", 1), ("initial", 8), ("batch", 1), ("population", 2), ("generations", 1)):
@@ -129,5 +129,5 @@ class Linas:
         self._predictor = fit(self._space, candidates, losses, kind, seed=self._seed)
 
     def _predicted(self, genes: Genes) -> Objectives:
-        loss = self._predictor.loss(genes) if self._surrogate is None else self._surrogate.predict(genes)[0]
+        loss = (self._predictor if self._surrogate is None else self._surrogate).loss(genes)
         return np.column_stack([loss, *([] if self._costs is None else [self._costs(genes)])])

@@ -58,9 +58,9 @@ class Reinforce:
     """A ``Searcher``: independent distributions of the choices' values, in place of MnasNet's recurrent controller.
 
     The reward is exp(-loss), the geometric mean of what right tokens are given, times the first cost to
-    the power of the exponent. What breaks a limit has reward 0 and is not evaluated (Jiang et al., survey
-    section VI-B1); what was proposed before keeps its reward and is not evaluated again. Where the policy
-    proposes nothing new any more, random candidates take its place.
+    the power of the exponent. What breaks a limit is not evaluated (Jiang et al., survey section VI-B1) and counts
+    as the worst proposal of its batch; what was proposed before keeps its reward and is not evaluated again.
+    Where the policy proposes nothing new any more, random candidates take its place.
     """
 
     def __init__(
@@ -113,12 +113,13 @@ class Reinforce:
         for evaluation, factor in zip(evaluations, factors, strict=True):
             self._rewards[evaluation.candidate] = math.exp(-evaluation.loss) * float(factor)
         every = proposed + self._free
-        rewards = np.array([self._rewards.get(candidate, 0.0) for candidate in every])
+        rewards = np.array([self._rewards.get(candidate, math.nan) for candidate in every])
+        mean, spread = float(np.nanmean(rewards)), float(np.nanstd(rewards))
         if self._baseline is None:
-            self._baseline = float(rewards.mean())
-        advantages = (rewards - self._baseline) / (rewards.std() or 1.0)
-        self._baseline += (1 - self.settings.memory) * (float(rewards.mean()) - self._baseline)
-        self._policy.step(every, advantages)
+            self._baseline = mean
+        advantages = (rewards - self._baseline) / (spread or 1.0)
+        self._baseline += (1 - self.settings.memory) * (mean - self._baseline)
+        self._policy.step(every, np.where(np.isnan(rewards), np.nanmin(advantages), advantages))
 
 
 class _Policy:

@@ -78,10 +78,10 @@ class FeasibleSampler:
     def pool(self, wanted: int, draw: Draw) -> list[Candidate]:
         """About ``wanted`` new candidates from ``draw`` that meet the limits, to choose from: none is handed out yet.
 
-        Fewer, or none, where ten times as many draws did not bring them.
+        Fewer, or none, where three times as many draws did not bring them.
         """
         found: dict[Candidate, None] = {}
-        for _ in range(10):
+        for _ in range(3):
             drawn = dict.fromkeys(draw() for _ in range(wanted))
             new = [candidate for candidate in drawn if candidate not in self.taken and candidate not in found]
             found |= dict.fromkeys(self._allowed(new))

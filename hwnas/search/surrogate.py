@@ -21,7 +21,9 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _ROWS = 1000
 """Evaluations a Gaussian process is conditioned on at most: it takes the cube of them to fit."""
-_GROWTH = 1.25
+_KERNEL_ROWS = 250
+"""Of these the kernel's parameters are fitted on so many, evenly."""
+_GROWTH = 1.5
 """The kernel's parameters are fitted anew when there are so many times the evaluations."""
 _TREES = 100
 
@@ -76,15 +78,20 @@ class Surrogate:
         from sklearn.gaussian_process import GaussianProcessRegressor
         from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
-        anew = self._kernel is None or len(target) >= _GROWTH * self._fitted_on
-        start = ConstantKernel(1.0, (1e-3, 1e3)) * RBF(2.0, (0.1, 100.0)) + WhiteKernel(1e-2, (1e-6, 1.0))
-        kernel = start if anew else self._kernel
-        self._model = GaussianProcessRegressor(kernel, optimizer="fmin_l_bfgs_b" if anew else None)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # a loss without noise: its parameter at the bound
-            self._model.fit(features, target)
-        if anew:
-            self._kernel, self._fitted_on = self._model.kernel_, len(target)
+        if self._kernel is None or len(target) >= _GROWTH * self._fitted_on:
+            start = ConstantKernel(1.0, (1e-3, 1e3)) * RBF(2.0, (0.1, 100.0)) + WhiteKernel(1e-2, (1e-6, 1.0))
+            some = slice(None, None, -(-len(target) // _KERNEL_ROWS))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)  # a loss without noise: its parameter at the bound
+                self._kernel = GaussianProcessRegressor(start).fit(features[some], target[some]).kernel_
+            self._fitted_on = len(target)
+        self._model = GaussianProcessRegressor(self._kernel, optimizer=None).fit(features, target)
+
+    def loss(self, genes: Genes) -> Array:
+        """Mean of the loss, in its unit, of shape (candidates,), for their genes."""
+        assert self._encode is not None
+        mean: Array = self._mean + self._scale * self._model.predict(self._encode(genes))
+        return mean
 
     def predict(self, genes: Genes) -> tuple[Array, Array]:
         """Mean and standard deviation of the loss, in its unit, each of shape (candidates,), for their genes."""
