@@ -52,7 +52,11 @@ def shell(sshd: Sshd, tmp_path: Path) -> Iterator[Shell]:
 
 
 @pytest.mark.slow
-def test_profile_search_and_export_on_the_board(shell: Shell, sshd: Sshd) -> None:
+def test_profile_search_and_export_on_the_board(shell: Shell, sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hwnas.deploy import measured
+
+    monkeypatch.setattr(measured, "ROUNDS", 3)
+    monkeypatch.setattr(measured, "MIN_ROUNDS", 2)
     (shell.folder / "small.dict").write_text(dictionary())
     assert shell("data", "g2p", "--file", "small.dict").code == 0
     assert shell(*TRAIN, "--out", "supernet.pt").code == 0
@@ -63,7 +67,7 @@ def test_profile_search_and_export_on_the_board(shell: Shell, sshd: Sshd) -> Non
     assert local.code == 0
     here = json.loads((shell.folder / "local.lut.jsonl").read_text().partition("\n")[0])
     assert header.keys() == here.keys()
-    found = shell(*SEARCH, "--device", "pi", "--out", "search", "--json").json
+    found = shell(*SEARCH, "--device", "pi", "--finalists", "2", "--rounds", "3", "--out", "search", "--json").json
     assert found["winner"]["measured_ms"] > 0
     bundle = shell(
         "export", "search/winner.yml", "--space", "tiny.yaml", "--supernet", "supernet.pt",
@@ -71,3 +75,36 @@ def test_profile_search_and_export_on_the_board(shell: Shell, sshd: Sshd) -> Non
     ).json  # fmt: skip
     assert bundle["proof"]["target"] == made["target"]
     assert list(sshd.board.glob("scratch-*")) == []
+
+
+def test_trusting_a_board(shell: Shell, sshd: Sshd, user: Path) -> None:
+    """From an unknown host to one that is known, and from a key that changed to the new one."""
+    (user / ".ssh" / "known_hosts").unlink()
+    check = "devices", "check", "pi", "--seconds", "0.2", "--json"
+    assert "run: hwnas devices trust pi" in shell(*check).only_line
+    asked = shell("devices", "trust", "pi")
+    assert f"say so: hwnas devices trust pi --fingerprint {sshd.fingerprint}" in asked.refusal
+    wrong = shell("devices", "trust", "pi", "--fingerprint", "SHA256:wrong")
+    assert f"the board shows {sshd.fingerprint}, not SHA256:wrong; nothing was trusted" in wrong.refusal
+    own = user / ".config" / "hwnas" / "known_hosts"
+    assert not own.exists()
+    told = shell("devices", "trust", "pi", "--fingerprint", sshd.fingerprint, "--json").json
+    assert (told["file"], told["fingerprint"]) == (str(own), sshd.fingerprint)
+    assert own.read_text() == sshd.known_host
+    found = shell(*check)
+    assert json.loads(found.out)["target"].startswith("pi/onnxruntime-"), found.err
+    (user / ".ssh" / "known_hosts").write_text(sshd.known_host.replace("AAAA", "AAAB", 1))
+    assert json.loads(shell(*check).out)["target"], "hwnas's own file counts first"
+    assert "'x86' is local, it is not reached by SSH" in shell("devices", "trust", "x86").only_line
+
+
+def test_adding_a_board(shell: Shell, sshd: Sshd) -> None:
+    added = shell(
+        "devices", "add", "pi2", "--kind", "ssh", "--host", "127.0.0.1", "--port", sshd.port, "--user", "root",
+        "--key", sshd.key, "--python", sys.executable,
+    )  # fmt: skip
+    assert added.code == 0, added.err
+    ran = shell("devices", "validate", "--open", "--json").json
+    assert [entry["target"].partition("/")[0] for entry in ran["devices"]] == ["x86", "pi", "pi2"]
+    refused = shell("devices", "add", "pi3", "--kind", "ssh")
+    assert "devices.pi3.host: Field required" in refused.only_line
