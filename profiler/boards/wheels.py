@@ -8,7 +8,8 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 
 from profiler.boards.look import Board
@@ -21,18 +22,33 @@ _TIMEOUT_S = 1800.0
 class Packages:
     """Exactly what is installed for a runtime: nothing else is resolved, for a resolver would look at this machine.
 
-    ``glibc`` is the oldest C library that its wheels were built for.
+    ``glibc`` is the oldest C library that its wheels were built for. Of a package in ``parts`` only the files that
+    match one of its patterns are taken.
     """
 
     versions: Mapping[str, str]
     glibc: tuple[int, int]
+    parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 RUNTIMES: Mapping[str, Packages] = {
     "onnxruntime": Packages({"onnxruntime": "1.32.0", "numpy": "2.4.6"}, (2, 28)),
     "litert": Packages({"ai-edge-litert": "2.3.0", "numpy": "2.4.6"}, (2, 28)),
+    "tvm": Packages(
+        {
+            "apache-tvm": "0.27.0.post1",
+            "apache-tvm-ffi": "0.1.14.post0",
+            "numpy": "2.4.6",
+            "typing-extensions": "4.16.0",
+        },
+        (2, 28),
+        {
+            "apache-tvm": ("tvm/lib/libtvm_runtime.so", "*.dist-info/METADATA"),  # the compiler has 240 MB
+            "apache-tvm-ffi": ("tvm_ffi/*.py", "tvm_ffi/*.so", "*.dist-info/METADATA"),
+        },
+    ),
 }
-"""By runtime. Both import nothing but numpy, whatever else their wheels ask for; all share one numpy."""
+"""By runtime. Each imports what is named here alone, whatever else its wheels ask for; all share one numpy."""
 
 
 def versions_for(runtimes: Iterable[str], board: Board, name: str) -> dict[str, str]:
@@ -64,7 +80,8 @@ def download(versions: Mapping[str, str], board: Board, cache: Path) -> list[Pat
     pins = [f"{package}=={version}" for package, version in versions.items()]
     tags = platform_tags(board.machine, board.glibc)
     python = "{}.{}".format(*board.python_version)
-    key = hashlib.sha256(repr((pins, tags, python)).encode()).hexdigest()[:16]
+    parts = [dict(packages.parts) for packages in RUNTIMES.values()]
+    key = hashlib.sha256(repr((pins, tags, python, parts)).encode()).hexdigest()[:16]
     final, partial = cache / key, cache / f"{key}.partial"
     if not final.is_dir():
         shutil.rmtree(partial, ignore_errors=True)
@@ -88,12 +105,28 @@ def download(versions: Mapping[str, str], board: Board, cache: Path) -> list[Pat
                 errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
                 words_of_pip = errors or done.stderr.splitlines() or [f"pip ended with {done.returncode}"]
                 raise DeviceError(f"{', '.join(pins)} cannot be downloaded for {board.machine}: {words_of_pip[0]}")
+            for wheel in partial.glob("*.whl"):
+                _take_parts(wheel)
             partial.rename(final)
         except subprocess.TimeoutExpired as exc:
             raise DeviceError(f"{', '.join(pins)}: no download within {_TIMEOUT_S / 60:g} min; try again") from exc
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return sorted(final.glob("*.whl"))
+
+
+def _take_parts(wheel: Path) -> None:
+    """Leave only the parts of a wheel that are needed; the names of wheels begin with the package's."""
+    name = wheel.name.partition("-")[0].replace("_", "-")
+    patterns = next((packages.parts[name] for packages in RUNTIMES.values() if name in packages.parts), None)
+    if patterns is None:
+        return
+    slim = wheel.with_suffix(".slim")
+    with zipfile.ZipFile(wheel) as whole, zipfile.ZipFile(slim, "w", zipfile.ZIP_DEFLATED) as part:
+        for entry in whole.infolist():
+            if any(fnmatch(entry.filename, pattern) for pattern in patterns):
+                part.writestr(entry, whole.read(entry))
+    slim.replace(wheel)
 
 
 def unpacked_bytes(wheel: Path) -> int:
