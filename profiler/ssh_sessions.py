@@ -9,13 +9,14 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from profiler.errors import ConnectionLostError, SessionError
+from profiler.errors import ConnectionLostError, SessionError, TransportError
 from profiler.hardware import SshDevice
 from profiler.transports.ssh import SshTransport
 from profiler.transports.ssh_wire import Patience
 from profiler.worker_session import WorkerSession
 
 _RETRY_S = 2.0
+_OLDEST_PYTHON = (3, 11)
 _log = logging.getLogger(__name__)
 
 
@@ -73,8 +74,21 @@ class SshSessions:
             if self._boot not in (None, boot):
                 _log.warning("%s was started anew meanwhile", self._device.name)
             self._boot = boot
+            self._require_python(str(self._transport.board["python"]))
             self._transport.lock(self._waiting)
-        return WorkerSession(self._transport, self._device, keep_transport=True)
+        try:
+            return WorkerSession(self._transport, self._device, keep_transport=True)
+        except SessionError as exc:
+            if "No module named" not in str(exc):
+                raise
+            raise SessionError(f"{exc}; run: hwnas devices setup {self._device.name}") from exc
+
+    def _require_python(self, found: str) -> None:
+        if tuple(map(int, found.split(".")[:2])) < _OLDEST_PYTHON:
+            raise TransportError(
+                f"{self._device.name} has Python {found}, and the worker needs 3.11 or later: install one there, and"
+                f" put python: below {self._device.name} in devices.yaml"
+            )
 
     def _drop(self) -> None:
         transport, self._transport = self._transport, None

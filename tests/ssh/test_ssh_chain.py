@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("paramiko", reason="the SSH transport needs hwnas[ssh]")
 pytest.importorskip("onnxruntime", reason="the worker's runtime")
 
-from cli.shell import PROFILE, SEARCH, SPACE, TRAIN, Shell
+from cli.shell import PROFILE, SEARCH, SPACE, TRAIN, Shell, records
 from ssh.sshd import Sshd
 
 ENTRY = """\
@@ -108,3 +108,30 @@ def test_adding_a_board(shell: Shell, sshd: Sshd) -> None:
     assert [entry["target"].partition("/")[0] for entry in ran["devices"]] == ["x86", "pi", "pi2"]
     refused = shell("devices", "add", "pi3", "--kind", "ssh")
     assert "devices.pi3.host: Field required" in refused.only_line
+
+
+@pytest.mark.slow
+def test_a_profile_that_is_killed_and_gone_on_with(shell: Shell, sshd: Sshd) -> None:
+    """The table in the end is of the same operators and models, in the same rounds, as one that was not."""
+    profile = (*PROFILE, "--rounds", "3", "--device", "pi", "--out")
+    journal = shell.folder / "killed.lut.journal.jsonl"
+    shell.stop(*profile, "killed.lut.jsonl", when=lambda: samples(journal) > 30)
+    sshd.await_quiet()
+    before = journal.read_bytes().rpartition(b"\n")[0]
+    for name in ("killed", "whole"):
+        assert shell(*profile, f"{name}.lut.jsonl").code == 0
+    assert journal.read_bytes().startswith(before)
+    killed, whole = (table(shell.folder / f"{name}.lut.jsonl") for name in ("killed", "whole"))
+    assert killed == whole
+    visits = [(line["item"], line["round"]) for line in records(journal) if line["kind"] == "sample"]
+    assert len(visits) == len(set(visits))
+
+
+def samples(journal: Path) -> int:
+    return sum(record["kind"] == "sample" for record in records(journal))
+
+
+def table(path: Path) -> list[tuple[str, ...]]:
+    """The keys of a table's lines, by what each is of."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return sorted((str(line.get("kind")), str(line.get("operator", line.get("candidate"))), *line) for line in lines)
