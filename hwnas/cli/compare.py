@@ -32,7 +32,10 @@ def compare(
     family: FamilyOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Say what differs between two runs: what was asked, who won, loss, latency and the tables beneath."""
+    """Say what differs between two runs.
+
+    What was asked, who won, loss, latency and the tables beneath; a difference of latencies is held against noise.
+    """
     from hwnas.report.compare import compare_runs
 
     found = compare_runs(one, two, tables or (), space=space, family=family)

@@ -31,9 +31,9 @@ def report(
     family: FamilyOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Write one self-contained HTML page: the answer, the Pareto front, proofs, conditions, how to do it again.
+    """Write runs as one HTML page that works offline.
 
-    A part that a run lacks is named on the page, with the command that makes it.
+    It has the answer, the Pareto front, proofs, conditions, and how to do it again. A part that a run lacks is named on the page, with the command that makes it.
     """
     from hwnas.report.page import write_report
     from hwnas.report.run import PAGE
