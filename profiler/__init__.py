@@ -1,7 +1,8 @@
 """Run and time any artifact on any device, and keep every raw sample. Never imports torch."""
 
-from profiler.devices import Device, Devices, LocalDevice, add_device, load_devices, open_session
+from profiler.devices import Device, Devices, add_device, load_devices, open_session
 from profiler.errors import (
+    ConnectionLostError,
     DeviceBusyError,
     DeviceError,
     JournalError,
@@ -10,6 +11,7 @@ from profiler.errors import (
     SessionError,
     TransportError,
 )
+from profiler.hardware import LocalDevice, SshDevice
 from profiler.journal import (
     Environment,
     JournalContent,
@@ -31,6 +33,7 @@ from profiler.target import Clock, Target
 
 __all__ = [
     "Clock",
+    "ConnectionLostError",
     "Device",
     "DeviceBusyError",
     "DeviceError",
@@ -56,6 +59,7 @@ __all__ = [
     "RoundSamples",
     "Sample",
     "SessionError",
+    "SshDevice",
     "Stage",
     "Target",
     "Tensors",
