@@ -15,7 +15,7 @@ from hwnas.profiling import Progress, Sampling, build_plan, open_for, quietly, r
 from hwnas.space import Candidate, SearchSpace
 from latency_luts import LatencyLut, WholeModel
 from profiler import Device, SessionError
-from profiler.exporting import open_exporter
+from profiler.exporting import exporter_for
 from profiler.interval import Status
 
 FINALISTS_HALF_WIDTH = 0.01
@@ -90,7 +90,7 @@ def measure_finalists(
         check=0,
         extra=(*wanted, *(a for a in anchors if a not in wanted)),
     )
-    with open_exporter(device.runtime) as exporter:
+    with exporter_for(device) as exporter:
         plan = build_plan(space, family, workload, sampling, exporter, cache, quietly, operators=())
     with open_for(device, cache, waiting) as opener:
         target = target_of(opener)

@@ -15,7 +15,7 @@ from hwnas.space import SearchSpace
 from hwnas.workload import Workload
 from latency_luts import OperatorSpec
 from profiler import Device, Parity, open_session
-from profiler.exporting import open_exporter
+from profiler.exporting import exporter_for
 from profiler.parity import compare, reference_tensors
 
 
@@ -60,7 +60,7 @@ def compare_operators(
     family = as_deployed(family, device.runtime)
     operators = chosen_operators(operators_of(space, family, workload), number)
     sampling = Sampling(calibration=0, check=0)
-    with open_exporter(device.runtime) as exporter:
+    with exporter_for(device) as exporter:
         plan = build_plan(space, family, workload, sampling, exporter, cache, exporting, operators=operators)
     found = []
     with closing(open_session(device, cache)) as session:

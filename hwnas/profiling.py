@@ -42,7 +42,7 @@ from profiler import (
     read_journal,
 )
 from profiler.devices import host_of
-from profiler.exporting import open_exporter
+from profiler.exporting import exporter_for
 from profiler.lock import alone_on
 from profiler.measure import Progress as MeasureProgress
 from profiler.openings import opener_of
@@ -303,7 +303,7 @@ def profile_space(
     require_replaceable(out)
     if sampling.calibration:
         Calibration.require_enough(sum(model.role == "calibration" for model in choose_models(space, sampling)))
-    with open_exporter(device.runtime) as exporter:
+    with exporter_for(device) as exporter:
         plan = build_plan(space, family, workload, sampling, exporter, cache, exporting)
     journal_path = journal_of(out)
     with open_for(device, cache, waiting) as opener:

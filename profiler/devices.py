@@ -116,6 +116,12 @@ def require_board(device: Device) -> SshDevice:
     return device
 
 
+def board_with(board: SshDevice, runtime: str) -> SshDevice:
+    """``board`` with another runtime; raises :class:`DeviceError` if it cannot have that."""
+    fields = board.model_dump(exclude={"name"}) | {"runtime": runtime}
+    return cast(SshDevice, _device(board.name, fields, Path("--runtime")))
+
+
 def require_times(device: Device) -> None:
     """Raises :class:`DeviceError` where nothing runs, and for an emulated device: its times may enter no table."""
     require_runs(device)

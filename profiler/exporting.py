@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,18 @@ from exporters.artifact import Format
 from exporters.tflite import ConversionError, Converter, TfliteExporter
 from exporters.tvm import CompilationError, Compiler, TvmExporter
 from profiler.errors import ToolchainError, ToolRefusalError
+from profiler.hardware import SshDevice
 from profiler.toolchain import ToolProcess, get_toolchain
+from profiler.toolchain.place import tuned_file
+
+if TYPE_CHECKING:
+    from profiler.devices import Device
 
 FORMATS: Mapping[str, Format] = {"onnxruntime": "onnx", "litert": "tflite", "tvm": "tvm", "ethos-u": "tflite"}
 """What a runtime runs, or an engine reads; an engine that is not named here reads ONNX."""
+
+RUNTIMES: Mapping[str, str] = {"onnx": "onnxruntime", "tflite": "litert", "tvm": "tvm"}
+"""The runtime that a format is made for first."""
 
 FIXED_SHAPES: frozenset[Format] = frozenset({"tflite", "tvm"})
 """Formats whose graphs have fixed shapes alone."""
@@ -30,6 +38,13 @@ _CONVERTER, _COMPILER = "litert-torch", "tvm"
 def format_of(runtime: str) -> Format:
     """The format of the artifacts that ``runtime`` (or engine) takes."""
     return FORMATS.get(runtime, "onnx")
+
+
+def precisions_of(form: str) -> tuple[str, ...]:
+    """What a format can be exported in, fp32 first."""
+    from exporters import onnx, tflite, tvm
+
+    return {"onnx": onnx.PRECISIONS, "tflite": tflite.PRECISIONS, "tvm": tvm.PRECISIONS}[form]
 
 
 def precision_of(runtime: str) -> str:
@@ -59,6 +74,12 @@ def open_exporter(runtime: str, target: str = "native") -> Iterator[Exporter]:
         yield TfliteExporter(converter)
     finally:
         converter.close()
+
+
+def exporter_for(device: Device) -> AbstractContextManager[Exporter]:
+    """The exporter for what runs on a device; a compiler compiles for its processor, not for this machine's."""
+    target = device.tvm_target if isinstance(device, SshDevice) else None
+    return open_exporter(device.runtime, target or "native")
 
 
 class ToolchainConverter:
@@ -121,7 +142,7 @@ class ToolchainCompiler:
         self._target = target
         self._process: ToolProcess | None = ToolProcess.open(_COMPILER)
         try:
-            described = self._process.call("describe", target=target)
+            described = self._process.call("describe", target=target, records=str(tuned_file()))
         except BaseException:
             self.close()
             raise
@@ -129,7 +150,8 @@ class ToolchainCompiler:
         for script in sorted(toolchain.tool.parent.glob("tvm_*.py")):
             scripts.update(script.read_bytes())
         version = toolchain.versions["apache-tvm"]
-        self.producer = f"tvm-{version}/{described['name']}/schedules-{scripts.hexdigest()[:8]}"
+        tuned = f"/tuned-{described['tuned']}" if described["tuned"] else ""
+        self.producer = f"tvm-{version}/{described['name']}/schedules-{scripts.hexdigest()[:8]}{tuned}"
 
     def compile(self, graph: Path, library: Path, log: Path) -> Mapping[str, Any]:
         """See :class:`exporters.tvm.Compiler`; raises :class:`ToolchainError` if it is not installed any more."""
@@ -142,6 +164,7 @@ class ToolchainCompiler:
                 library=str(library.absolute()),
                 log=str(log.absolute()),
                 target=self._target,
+                records=str(tuned_file()),
             )
         except ToolRefusalError as exc:
             raise CompilationError(str(exc)) from exc

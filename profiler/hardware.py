@@ -58,7 +58,8 @@ class SshDevice(HardwareDevice):
     keys and the usual files are tried. ``jump`` names hosts to go through (``user@host:port``, several
     with commas). ``python`` is the interpreter there: by default the one ``hwnas devices setup`` made,
     else ``python3``. ``folder`` is where things are kept there. ``emulated`` says that its processor is an
-    emulator's: outputs are compared there, and nothing is timed.
+    emulator's: outputs are compared there, and nothing is timed. ``tvm_target`` is the board's processor as TVM
+    calls it (``raspberry-pi/4b-aarch64``); graphs are compiled for it here.
     """
 
     kind: Literal["ssh"]
@@ -70,6 +71,13 @@ class SshDevice(HardwareDevice):
     python: str | None = None
     folder: str = "~/.hwnas"
     emulated: bool = False
+    tvm_target: str | None = None
+
+    @model_validator(mode="after")
+    def _target_is_known(self) -> SshDevice:
+        if self.runtime == "tvm" and self.tvm_target is None:
+            raise ValueError("tvm_target: name the processor as TVM does, e.g. raspberry-pi/4b-aarch64")
+        return self
 
     @property
     def note(self) -> str:

@@ -35,9 +35,9 @@ def setup(
     from contextlib import closing
 
     from hwnas.cli.options import cache_folder
-    from profiler import DeviceError, load_devices, open_session
+    from profiler import DeviceError, load_devices
     from profiler.boards import prove, set_up
-    from profiler.devices import require_board
+    from profiler.devices import board_with, require_board
     from profiler.transports.ssh import open_ssh
 
     board = require_board(load_devices(devices).get(name))
@@ -47,16 +47,14 @@ def setup(
             " devices.yaml and run this again"
         )
     wheels = cache_folder(None).with_name("wheels")
+    wanted = [board_with(board, each) for each in runtime or [board.runtime]]
     with closing(open_ssh(board)) as transport:
-        installed = set_up(name, transport, transport.folder, runtime or [board.runtime], wheels, say)
-    proven = {}
-    for each in installed.runtimes:
-        with closing(open_session(board.model_copy(update={"runtime": each}), cache_folder(None))) as session:
-            proven[each] = prove(session, each)
+        installed = set_up(name, transport, transport.folder, [each.runtime for each in wanted], wheels, say)
+    proven = {each.runtime: prove(each, cache_folder(None)) for each in wanted}
     emit(
         {"device": name, **installed.as_dict(), "proven": proven},
         json,
-        lambda: f"{name} is ready: {', '.join(proven.values())} answer as they must; {installed.folder}",
+        lambda: f"{name} is ready: {' and '.join(proven.values())} gave the known answer; {installed.folder}",
     )
 
 

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from exporters import Artifact
-from profiler.exporting import format_of
+from exporters.artifact import sha256_of
+from profiler.exporting import ToolchainCompiler, format_of
+from profiler.hardware import SshDevice
 
 _FOLDER = Path(__file__).with_name("known")
 
 
-def known_graph(runtime: str) -> Artifact | None:
-    """The graph for a runtime: ``relu(x W + b)`` on whole numbers, so that every runtime gives the same; None if none.
+def known_graph(device: SshDevice, folder: Path) -> Artifact:
+    """The graph for a device's runtime: ``relu(x W + b)`` on whole numbers, so that every runtime gives the same.
 
-    A format that is compiled for one processor has none.
+    What must be compiled for the device's processor is, into ``folder``. Raises :class:`ToolchainError` if the
+    compiler is not installed.
     """
-    path = _FOLDER / f"known.{format_of(runtime)}"
-    return Artifact.load(path) if path.is_file() else None
+    if format_of(device.runtime) != "tvm":
+        return Artifact.load(_FOLDER / f"known.{format_of(device.runtime)}")
+    graph, library = Artifact.load(_FOLDER / "known.onnx"), folder / "known.so"
+    compiler = ToolchainCompiler(device.tvm_target or "native")
+    try:
+        compiler.compile(graph.path, library, folder / "known.log")
+    finally:
+        compiler.close()
+    return replace(graph, path=library, format="tvm", sha256=sha256_of(library), size_bytes=library.stat().st_size)

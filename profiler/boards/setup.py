@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,11 @@ from exporters.artifact import sha256_of
 from profiler.boards.known import known_graph
 from profiler.boards.look import Board, look_at, refuse_unfit
 from profiler.boards.wheels import download, unpacked_bytes, versions_for
+from profiler.devices import open_session
 from profiler.errors import DeviceError
+from profiler.hardware import SshDevice
 from profiler.parity import check_parity
 from profiler.program import Program
-from profiler.session import TimingSession
 from profiler.transports import Transport
 
 THERE = Path(__file__).with_name("there.py")
@@ -75,17 +78,16 @@ def set_up(
     return Installed(board, place, versions, wanted, made["python"], True)
 
 
-def prove(session: TimingSession, runtime: str) -> str:
-    """Run the graph whose answer is known; the runtime with its version. Nothing is timed.
+def prove(device: SshDevice, cache: Path) -> str:
+    """Run a graph whose answer is known on a device; its runtime with its version. Nothing is timed.
 
     Raises :class:`profiler.ParityError` if the answer is another one.
     """
-    known = known_graph(runtime)
-    if known is not None:
-        handle = session.load(Program.single(known))
-        check_parity(known, session.run(handle), session.target.device)
-        session.unload(handle)
-    return session.target.runtime
+    with tempfile.TemporaryDirectory(prefix="hwnas-") as folder:
+        known = known_graph(device, Path(folder))
+        with closing(open_session(device, cache)) as session:
+            check_parity(known, session.run(session.load(Program.single(known))), device.name)
+            return session.target.runtime
 
 
 def clean(name: str, transport: Transport, folder: str) -> int:

@@ -15,6 +15,7 @@ from boards.arm64_board import Board, emulated_board, missing
 from cli.shell import Shell
 from contracts.toolchains import need
 
+from exporters import Artifact
 from hwnas.deploy.runner import Bundle
 from hwnas.families import get_family
 from hwnas.families.deployed import as_deployed
@@ -24,7 +25,7 @@ from hwnas.profiling import Sampling, build_plan, quietly
 from hwnas.spaces import load_space
 from profiler import LocalDevice, Program, SessionError, load_devices, open_session
 from profiler.boards.known import known_graph
-from profiler.exporting import open_exporter
+from profiler.exporting import exporter_for
 from profiler.parity import compare, reference_tensors
 from tests.training.toy import FAMILY, SPACE, toy_task
 
@@ -39,13 +40,14 @@ ENTRY = """\
     user: {board.user}
     key: {board.key}
     runtime: {runtime}
+    tvm_target: raspberry-pi/4b-aarch64
     emulated: true
 """
 
 
 @dataclass(frozen=True)
 class Emulated:
-    """The board, the devices ``pi`` and ``pi-litert`` on it, and a user's shell; ``setup`` is what that said."""
+    """The board, the devices ``pi``, ``pi-litert`` and ``pi-tvm`` on it, a user's shell, and what setting up said."""
 
     board: Board
     shell: Shell
@@ -69,11 +71,13 @@ def emulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulated]:
         known_hosts = folder / "config" / "hwnas" / "known_hosts"
         known_hosts.parent.mkdir(parents=True)
         known_hosts.write_text(board.known_hosts.read_text())
-        runtimes = {"pi": "onnxruntime", "pi-litert": "litert"}
+        need("tvm")
+        runtimes = {"pi": "onnxruntime", "pi-litert": "litert", "pi-tvm": "tvm"}
         entries = "".join(ENTRY.format(name=name, board=board, runtime=each) for name, each in runtimes.items())
         (folder / "devices.yaml").write_text(f"devices:\n{entries}")
         shell = Shell(folder, cache)
-        ran = shell("devices", "setup", "pi", "--runtime", "onnxruntime", "--runtime", "litert", "--json")
+        options = [word for each in runtimes.values() for word in ("--runtime", each)]
+        ran = shell("devices", "setup", "pi", *options, "--json")
         yield Emulated(board, shell, ran.json)
 
 
@@ -83,45 +87,53 @@ def test_it_is_an_arm64_board_that_reaches_nothing(emulated: Emulated) -> None:
     assert [line.split(":")[0].strip() for line in interfaces] == ["lo"]
 
 
-def test_setting_it_up_proves_both_runtimes(emulated: Emulated) -> None:
+def test_setting_it_up_proves_every_runtime(emulated: Emulated) -> None:
     assert emulated.setup["board"]["machine"] == "aarch64"
     assert emulated.setup["board"]["model"] == "Raspberry Pi 4 Model B Rev 1.4"
-    assert set(emulated.setup["proven"]) == {"litert", "onnxruntime"}
+    assert set(emulated.setup["proven"]) == {"litert", "onnxruntime", "tvm"}
     assert emulated.setup["folder"] == f"{emulated.setup['board']['home']}/.hwnas/venv"
     there = emulated.board.home / ".hwnas" / "venv" / "hwnas.json"
     assert json.loads(there.read_text())["packages"] == emulated.setup["packages"]
     again = emulated.shell("devices", "setup", "pi", "--json")
-    assert again.json == emulated.setup | {
-        "fresh": False,
-        "board": again.json["board"],  # its free room is another
-    }
+    assert again.json["fresh"] is False
+    assert again.json["runtimes"] == emulated.setup["runtimes"]
     assert "downloading" not in again.err
     assert "sending" not in again.err
 
 
-@pytest.mark.parametrize(("name", "runtime"), [("pi", "onnxruntime"), ("pi-litert", "litert")])
-def test_operators_give_there_what_they_give_here(emulated: Emulated, name: str, runtime: str) -> None:
-    if runtime == "litert":
+@pytest.mark.parametrize("name", ["pi", "pi-litert", "pi-tvm"])
+def test_operators_give_there_what_they_give_here(emulated: Emulated, name: str) -> None:
+    there = emulated.device(name)
+    here = LocalDevice(name="here", kind="local", runtime=there.runtime)
+    if there.runtime == "litert":
         need("litert-torch")
     cache = emulated.shell.cache / "hwnas" / "artifacts"
     loaded = load_space("g2p")
-    family = as_deployed(get_family(loaded.family), runtime)
+    family = as_deployed(get_family(loaded.family), there.runtime)
     whole = operators_of(loaded, family, loaded.workload)
     operators = chosen_operators(whole, OPERATORS)
     assert len(operators) == OPERATORS
     assert {operator.kind for operator in operators} == {operator.kind for operator in whole}
-    with open_exporter(runtime) as exporter:
-        plan = build_plan(
-            loaded, family, loaded.workload, Sampling(calibration=0, check=0), exporter, cache, quietly, operators
-        )
-    here = LocalDevice(name="here", kind="local", runtime=runtime)
-    with closing(open_session(here, cache)) as x86, closing(open_session(emulated.device(name), cache)) as arm:
-        for item in plan.items:
-            artifact = item.program.stages[0].artifact
-            outputs = [session.run(session.load(item.program)) for session in (x86, arm)]
-            assert compare(*outputs, artifact.tolerance).passed, item.name
-            assert compare(reference_tensors(artifact)[1], outputs[1], artifact.tolerance).passed, item.name
+    artifacts = []
+    for device in (here, there):  # what is compiled is another file for each
+        with exporter_for(device) as exporter:
+            none = Sampling(calibration=0, check=0)
+            plan = build_plan(loaded, family, loaded.workload, none, exporter, cache, quietly, operators)
+        artifacts.append([item.program.stages[0].artifact for item in plan.items])
+    with closing(open_session(here, cache)) as x86, closing(open_session(there, cache)) as arm:
         assert arm.facts()["machine"] == "aarch64"
+        for ours, theirs in zip(*artifacts, strict=True):
+            expected, outputs = outputs_of(x86, ours), outputs_of(arm, theirs)
+            assert compare(expected, outputs, theirs.tolerance).passed, theirs.path.name
+            assert compare(reference_tensors(theirs)[1], outputs, theirs.tolerance).passed, theirs.path.name
+
+
+def outputs_of(session: Any, artifact: Artifact) -> Any:
+    handle = session.load(Program.single(artifact))
+    try:
+        return session.run(handle)
+    finally:
+        session.unload(handle)
 
 
 def test_the_parity_command_tells_it(emulated: Emulated) -> None:
@@ -135,9 +147,8 @@ def test_nothing_is_timed_there(emulated: Emulated) -> None:
     assert "'pi' is emulated: its times are the emulator's, and nothing is timed there" in ran.refusal
     assert "exporting" not in ran.err
     assert not (emulated.shell.folder / "pi.lut.jsonl").exists()
+    known = known_graph(emulated.device("pi"), emulated.shell.folder)
     with closing(open_session(emulated.device("pi"), emulated.shell.cache)) as session:
-        known = known_graph("onnxruntime")
-        assert known is not None
         handle = session.load(Program.single(known))
         for timed in (lambda: session.time(handle, 1), lambda: session.reference("compute", 1)):
             with pytest.raises(SessionError, match="pi is emulated: what its emulator takes is no latency"):
