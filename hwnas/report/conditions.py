@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hwnas.report.documents import Document, Figure, escaped
@@ -30,18 +30,30 @@ FACTS = {
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A measurement: what it was of, its journal or manifest, when, and where its facts stand."""
+    """A measurement: what it was of, where, when, how long, and the fingerprint of the device's state."""
 
     what: str
     target: Figure | None
     when: Figure | None
     rounds: Figure | None
     state: Figure | None
-    facts: tuple[Figure | None, ...]
 
 
-def measurements_of(run: Run, table: TableFile | None) -> tuple[list[str], list[Measured]]:
-    """Names of the facts, and every measurement of a run with them."""
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """Something devices told of themselves, a cell for every measurement; ``same`` if all told the same."""
+
+    name: str
+    cells: tuple[Figure | None, ...]
+
+    @property
+    def same(self) -> bool:
+        """Whether one cell says it all."""
+        return len({None if cell is None else cell.value for cell in self.cells}) == 1
+
+
+def measurements_of(run: Run, table: TableFile | None) -> tuple[list[Fact], list[Measured]]:
+    """Every measurement of a run, and what is known of the device then."""
     sources: list[tuple[str, Document, str, dict[str, str]]] = []
     if table is not None and table.lut.source == "measured":
         pointers = {"when": "/0/created", "rounds": "/0/rounds", "state": "/0/fingerprint"}
@@ -52,10 +64,11 @@ def measurements_of(run: Run, table: TableFile | None) -> tuple[list[str], list[
         if at is not None:
             pointers = {"when": "/0/created", "rounds": "/0/plan/rounds", "state": f"{at}/fingerprint"}
             sources.append(("finalists", finalists, f"{at}/facts", pointers | {"target": f"{at}/target"}))
-    if run.bundle is not None and run.bundle.has("/proof/environment"):
-        pointers = {"when": "/created", "rounds": "/proof/rounds", "target": "/proof/target"}
-        sources.append(("winner as exported", run.bundle, "/proof/environment", pointers))
-    shown = [name for name in FACTS if any(document.has(f"{facts}/{name}") for _, document, facts, _ in sources)]
+    sources += _of_the_bundle(run.bundle)
+    facts = [
+        Fact(told, tuple(document.figure(f"{place}/{name}") for _, document, place, _ in sources))
+        for name, told in FACTS.items()
+    ]
     found = [
         Measured(
             what,
@@ -63,11 +76,22 @@ def measurements_of(run: Run, table: TableFile | None) -> tuple[list[str], list[
             document.figure(pointers["when"]),
             document.figure(pointers["rounds"]),
             document.figure(pointers["state"]) if "state" in pointers else None,
-            tuple(document.figure(f"{facts}/{name}") for name in shown),
         )
-        for what, document, facts, pointers in sources
+        for what, document, _, pointers in sources
     ]
-    return [FACTS[name] for name in shown], found
+    return [fact for fact in facts if any(cell is not None for cell in fact.cells)], found
+
+
+def _of_the_bundle(bundle: Document | None) -> Iterator[tuple[str, Document, str, dict[str, str]]]:
+    if bundle is None:
+        return
+    if bundle.has("/proof/environment"):
+        pointers = {"when": "/created", "rounds": "/proof/rounds", "target": "/proof/target"}
+        yield "winner as exported", bundle, "/proof/environment", pointers
+    for place, _ in bundle.items("/deployments"):
+        if bundle.has(f"{place}/measured_ms"):
+            pointers = {"when": f"{place}/at", "rounds": f"{place}/rounds", "target": f"{place}/target"}
+            yield f"bundle on {place.rsplit('/', 1)[1]}", bundle, f"{place}/environment", pointers
 
 
 def target_of(document: Document) -> Figure:

@@ -13,22 +13,16 @@ from hwnas.report.documents import Document, read_json, read_lines
 from latency_luts import LatencyLut
 
 JOURNAL, RESULT, FINALISTS, FRONT = "search.journal.jsonl", "search.json", "finalists.journal.jsonl", "front.json"
-PAGE, BASELINE, BUNDLE, MANIFEST, DEMO, EXPLANATION = (
-    "report.html",
-    "baseline",
-    "bundle",
-    "manifest.json",
-    "demo.json",
-    "explain.json",
-)
-TABLES = "*.lut.jsonl"
+BASELINE, LEARNT, BUNDLE, MANIFEST = "baseline", "gradient.json", "bundle", "manifest.json"
+DEMO, EXPLANATION, PAGE, TABLES = "demo.json", "explain.json", "report.html", "*.lut.jsonl"
 
 
 @dataclass(frozen=True)
 class Search:
     """The folder of a search; what it has not (yet) is ``None``. ``baseline`` is random search beside it.
 
-    ``further`` are the journals of further seeds.
+    ``further`` are the journals of further seeds, ``learnt`` is the architecture as gradients left it, before
+    it was repaired to meet the limits.
     """
 
     folder: Path
@@ -38,6 +32,7 @@ class Search:
     front: Document | None
     baseline: Search | None = None
     further: tuple[Document, ...] = ()
+    learnt: Document | None = None
 
     @property
     def method(self) -> str:
@@ -175,6 +170,7 @@ class Reader:
                 for path in sorted(folder.glob("seed-*"), key=lambda path: (len(path.name), path.name))
                 if (found := self._lines(path / JOURNAL)) is not None
             ),
+            self._json(folder / LEARNT),
         )
 
     def _demo_search(self, folder: Path) -> Search | None:

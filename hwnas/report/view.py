@@ -188,7 +188,11 @@ class RunView:
     @property
     def slack(self) -> Figure | None:
         """How far the measurement is from the limit, as a share of it."""
-        return None if self.measured is None or self.limit is None else change(self.measured[0], self.limit)
+        return None if self.measured is None else self.against_limit(self.measured[0])
+
+    def against_limit(self, latency: Figure) -> Figure | None:
+        """How far a latency is from the limit, as a share of it."""
+        return None if self.limit is None else change(latency, self.limit)
 
     @property
     def off(self) -> Figure | None:

@@ -131,6 +131,20 @@ def write_bundle(folder, table, winner, *, measured_ms=None):
             "environment": {**table.environment["start"], "python": "3.12.1"},
         },
         "quality": {"loss": 0.2432, "per": 0.1005, "wer": 0.3966, "split": "test", "decoder": "greedy"},
+        "deployments": {
+            "pi4": {
+                "at": "2026-01-03T03:14:15Z",
+                "source": "measured",
+                "target": "pi4/onnxruntime-1.22.0/threads=1/wall",
+                "measured_ms": 1.25,
+                "interval_ms": [1.24, 1.27],
+                "rounds": 20,
+                "environment": {**table.environment["start"], "cpu_model": None, "board": "Raspberry Pi 4"},
+                "answers": {"asked": 20, "equal": 20, "different": []},
+                "held": False,
+            },
+            "virt": {"source": "emulated", "target": "virt/onnxruntime-1.22.0", "answers": {"asked": 0}, "held": None},
+        },
         "versions": {"hwnas": "0.1.0", "torch": "2.13.0"},
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
@@ -194,6 +208,8 @@ def _write_honesty(folder, table, document, found, rival):
         for finalist in document["finalists"]
     ]
     (folder / "front.json").write_text(json.dumps(front))
+    learnt = {"expected": 0.317, "top_probability": {"encoder_embed": 0.99, "encoder_ffn.0": 0.93}}
+    (folder / "gradient.json").write_text(json.dumps(learnt))
 
 
 def write_estimated_table(path):
