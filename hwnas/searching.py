@@ -22,13 +22,12 @@ from hwnas.profiling import Progress, quietly
 from hwnas.search.fronts import figures
 from hwnas.search.honesty import compare, require_hypervolume
 from hwnas.search.identity import fingerprint_of_limits
-from hwnas.search.methods import METHODS
+from hwnas.search.methods import METHODS, require_costs
 from hwnas.search.outcome import Front, SearchOutcome
 from hwnas.search.protocol import Evaluation
-from hwnas.search.random_search import RandomSettings
 from hwnas.search.request import SearchRequest, kept_below
-from hwnas.search.run import SearchResult, best_of
-from hwnas.search.runs import JOURNAL, Runs
+from hwnas.search.run import best_of
+from hwnas.search.runs import BASELINE, JOURNAL, Runs
 from hwnas.space import Candidate, SearchSpace
 from latency_luts import LatencyLut
 from profiler import Device, read_journal
@@ -41,8 +40,6 @@ __all__ = ["BASELINE", "FINALISTS", "FRONT", "JOURNAL", "OUTCOME", "WINNER", "se
 
 FINALISTS, OUTCOME, FRONT, WINNER = "finalists.journal.jsonl", "search.json", "front.json", "winner.yml"
 """In a search's folder, beside its journal: the measurement of the best, what it found, its front and the winner."""
-BASELINE = "baseline"
-"""The folder in it of random search at equal cost."""
 
 
 def search_and_measure(
@@ -86,6 +83,7 @@ def search_and_measure(
     default = ("latency_ms",) if METHODS[request.method].front else ()
     objectives = default if request.objectives is None else request.objectives
     costs = costs_of(objectives, asked)
+    require_costs(request.method, costs)
     judged = costs or costs_of(("latency_ms",), asked)
     assert judged is not None
     compared = request.baseline or request.seeds > 1 or costs is not None
@@ -96,6 +94,10 @@ def search_and_measure(
     with evaluating(loss_of, workers, say=say) as evaluate:
         runs = Runs(
             space,
+            family,
+            supernet,
+            task,
+            loss_of.pairs,
             searched,
             evaluate,
             evaluator=known_as,
@@ -103,14 +105,7 @@ def search_and_measure(
             progress=searching,
             exclude=exclude,
         )
-        results: dict[int, SearchResult] = {}
-        rivals: dict[int, SearchResult] = {}
-        for seed in range(request.seed, request.seed + request.seeds):
-            apart = "" if seed == request.seed else f"seed-{seed}"
-            results[seed] = runs.one(request.method, request.settings, seed, out / apart, costs)
-            if request.baseline:
-                budget = RandomSettings(len(results[seed].evaluations))
-                rivals[seed] = runs.one("random", budget, seed, out / BASELINE / apart, None)
+        results, rivals = runs.repeated(request, out, costs)
     found = [evaluation for result in results.values() for evaluation in result.evaluations]
     front = Front.of(space, found, judged)
     drawn = [evaluation for result in rivals.values() for evaluation in result.evaluations]
@@ -154,6 +149,7 @@ def search_and_measure(
         predictions=latency.origin,
         objectives=front.names,
         evaluations=len(found),
+        cost=sum(runs.cost(request, result) for result in results.values()),
         finalists=finalists,
         winner=pick_winner(finalists, limits.latency_ms),
         drift=drift,
@@ -173,6 +169,7 @@ def search_and_measure(
             method="random",
             settings={"evaluations": len(drawn)},
             evaluations=len(drawn),
+            cost=len(drawn),
             finalists=rival,
             winner=pick_winner(rival, limits.latency_ms),
             drift=None,

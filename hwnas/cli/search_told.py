@@ -31,7 +31,7 @@ def told(outcome: SearchOutcome, out: Path) -> str:
         for found in outcome.finalists
     ]
     lines = [
-        f"{outcome.evaluations} candidates evaluated ({outcome.method}), limit: {outcome.limits}"
+        f"{outcome.evaluations} candidates evaluated ({outcome.method}{_worth(outcome)}), limit: {outcome.limits}"
         + ("" if outcome.searched == outcome.limits else f" (searched: {outcome.searched})"),
         table(
             [
@@ -61,6 +61,12 @@ def told(outcome: SearchOutcome, out: Path) -> str:
     else:
         lines.append(f"winner: {out / WINNER}")
     return "\n".join(lines)
+
+
+def _worth(outcome: SearchOutcome) -> str:
+    if outcome.cost == outcome.evaluations:
+        return ""
+    return f"; with its gradients it cost as much as {outcome.cost} evaluations"
 
 
 def _beside(outcome: SearchOutcome) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from hwnas.errors import SearchError
 from hwnas.search.protocol import Costs, Limits, Searcher
@@ -22,6 +22,15 @@ class Settings(Protocol):
 
     def as_dict(self) -> Mapping[str, object]:
         """The fields by name."""
+        ...
+
+
+@runtime_checkable
+class CostlySettings(Protocol):
+    """Of a method that costs more than its evaluations."""
+
+    def cost(self, pairs: int) -> int:
+        """Evaluations of ``pairs`` pairs each that the whole search is worth, by forward passes."""
         ...
 
 
@@ -51,16 +60,21 @@ METHODS: Mapping[str, Method] = {
         "hwnas.search.fronts:Nsga2SearchSettings",
         "hwnas.search.fronts:Nsga2Search",
         "NSGA-II, several objectives",
-        True,
+        costs=True,
+        front=True,
     ),
     "linas": Method(
-        "hwnas.search.linas:LinasSettings", "hwnas.search.linas:Linas", "predictors in the loop of NSGA-II", True, True
+        "hwnas.search.linas:LinasSettings",
+        "hwnas.search.linas:Linas",
+        "predictors in the loop of NSGA-II",
+        costs=True,
+        front=True,
     ),
     "bayes": Method(
         "hwnas.search.bayes:BayesSettings", "hwnas.search.bayes:Bayes", "model-based, by expected improvement"
     ),
     "reinforce": Method(
-        "hwnas.search.reinforce:ReinforceSettings", "hwnas.search.reinforce:Reinforce", "policy gradient", True
+        "hwnas.search.reinforce:ReinforceSettings", "hwnas.search.reinforce:Reinforce", "policy gradient", costs=True
     ),
     "regularised": Method(
         "hwnas.search.regularised:RegularisedSettings", "hwnas.search.regularised:Regularised", "ageing evolution"
@@ -69,6 +83,9 @@ METHODS: Mapping[str, Method] = {
     "exhaustive": Method(
         "hwnas.search.exhaustive:ExhaustiveSettings", "hwnas.search.exhaustive:Exhaustive", "all of a small space"
     ),
+    "darts": Method("hwnas.gradient.darts:DartsSettings", None, "gradients of a mixture of all options"),
+    "gumbel": Method("hwnas.gradient.gumbel:GumbelSettings", None, "gradients of noisy mixtures, or of one option"),
+    "proxyless": Method("hwnas.gradient.proxyless:ProxylessSettings", None, "gradients of two sampled paths"),
 }
 
 
@@ -94,9 +111,16 @@ def settings_of(name: str, given: Mapping[str, object], evaluations: int | None 
     values = {key: _parsed(name, key, str(known[key].type), value) for key, value in given.items()}
     if evaluations is None:
         return kind(**values)  # type: ignore[no-any-return]
+    if method_named(name).searcher is None:
+        raise SearchError(f"method {name!r} spends steps rather than evaluations; give steps and runners with --set")
     if hasattr(kind, "within"):
         return kind.within(evaluations, **values)  # type: ignore[no-any-return]
     return kind(**{"evaluations": evaluations, **values})  # type: ignore[no-any-return]
+
+
+def cost_of(settings: Settings, evaluated: int, pairs: int) -> int:
+    """Evaluations on ``pairs`` pairs each that a search is worth which ``evaluated`` so many: gradients count too."""
+    return settings.cost(pairs) if isinstance(settings, CostlySettings) else evaluated
 
 
 def searcher_of(
@@ -117,16 +141,19 @@ def searcher_of(
     method = method_named(name)
     if method.searcher is None:
         raise SearchError(f"method {name!r} searches by gradients; it proposes nothing to evaluate")
-    more: dict[str, object] = {}
-    if costs is not None:
-        if not method.costs:
-            several = ", ".join(known for known, other in METHODS.items() if other.costs)
-            raise SearchError(
-                f"method {name!r} searches for the loss alone, not for {', '.join(costs.names)}; these can: {several}"
-            )
-        more["costs"] = costs
+    require_costs(name, costs)
+    more = {} if costs is None else {"costs": costs}
     make = _loaded(method.searcher)
     return make(space, limits, settings, seed=seed, probes=probes, exclude=exclude, **more)  # type: ignore[no-any-return]
+
+
+def require_costs(name: str, costs: Costs | None) -> None:
+    """Raise :class:`SearchError` if there are ``costs`` that the method cannot search for."""
+    if costs is not None and not method_named(name).costs:
+        several = ", ".join(known for known, method in METHODS.items() if method.costs)
+        raise SearchError(
+            f"method {name!r} searches for the loss alone, not for {', '.join(costs.names)}; these can: {several}"
+        )
 
 
 def _loaded(place: str) -> Any:

@@ -23,7 +23,8 @@ class SearchOutcome:
     table was made. ``objectives`` are those of the front. ``record`` tells of every seed the best loss
     and hypervolume, and how they came about, ``baseline`` the same of random search at equal cost
     (:func:`hwnas.search.honesty.compare`); ``None`` where that was not asked for. ``elsewhere``
-    says of further devices what the latencies there are from.
+    says of further devices what the latencies there are from. ``cost`` is what it cost in evaluations: more than there
+    were where gradients were taken, by forward passes.
     """
 
     method: str
@@ -40,6 +41,7 @@ class SearchOutcome:
     record: Record | None = None
     baseline: Record | None = None
     elsewhere: Mapping[str, str] = field(default_factory=dict)
+    cost: int = 0
 
     def as_dict(self) -> dict[str, object]:
         """JSON-able."""
@@ -52,6 +54,7 @@ class SearchOutcome:
             "elsewhere": dict(self.elsewhere),
             "objectives": list(self.objectives),
             "evaluations": self.evaluations,
+            "cost_evaluations": self.cost,
             "record": None if self.record is None else self.record.as_dict(),
             "baseline": None if self.baseline is None else {"method": "random", **self.baseline.as_dict()},
             "finalists": [finalist.as_dict() for finalist in self.finalists],

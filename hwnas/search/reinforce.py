@@ -31,9 +31,9 @@ class ReinforceSettings:
     """
 
     evaluations: int = 500
-    batch: int = 10
+    batch: int = 5
     learning_rate: float = 0.1
-    entropy: float = 0.01
+    entropy: float = 0.05
     memory: float = 0.9
     exponent: float = 0.0
 
