@@ -53,13 +53,13 @@ class CandidateLimits:
         if self.confidence is not None and self.latency_ms is not None:
             if not isinstance(self.latency, BoundedLatency):
                 raise InfeasibleError(f"a confidence of {self.confidence:g} needs a latency table with intervals")
-            self._bound_ms(self.space.encode_many([self.space.extreme(0)]))  # says what is wrong with it, if anything
+            self.bound_ms(self.space.encode_many([self.space.extreme(0)]))  # says what is wrong with it, if anything
 
     def allows(self, genes: Genes) -> npt.NDArray[np.bool_]:
         """For genes of shape (candidates, choices), which meet every limit; shape (candidates,)."""
         allowed = np.ones(len(genes), dtype=np.bool_)
         if self.latency is not None and self.latency_ms is not None:
-            allowed &= self._bound_ms(genes) <= self.latency_ms
+            allowed &= self.bound_ms(genes) <= self.latency_ms
         if self.energy is not None and self.energy_mj is not None:
             allowed &= self.energy(genes) <= self.energy_mj
         if self.params_m is not None or self.peak_memory_mib is not None:
@@ -67,7 +67,7 @@ class CandidateLimits:
                 allowed[row] = self._fits(self.space.decode(genes[row]))
         return allowed
 
-    def _bound_ms(self, genes: Genes) -> npt.NDArray[np.float64]:
+    def bound_ms(self, genes: Genes) -> npt.NDArray[np.float64]:
         """What the latency limit is held against."""
         assert self.latency is not None
         if self.confidence is not None and isinstance(self.latency, BoundedLatency):

@@ -144,8 +144,9 @@ class _Width:
         scales = self.weights.new_tensor([math.sqrt(value) for value in self.values])
         return (symbols * ((self.weights * scales) @ self.slices) + places * self.mask()).flatten(0, 1)
 
-    def residual(self, block: nn.Module, inner: Tensor, residual: Tensor) -> Tensor:
+    def residual(self, block: Tensor | nn.Module, inner: Tensor, residual: Tensor) -> Tensor:
         """Project ``inner`` (rows, any), add ``residual`` (rows, widest), normalise: what ``_Residual`` does."""
+        assert isinstance(block, nn.Module)
         project, norm = block.project, block.norm
         assert isinstance(project, Affine) and isinstance(norm, Norm)
         weight, bias = project.weight[: self.widest, : inner.size(1)], project.bias[: self.widest]
@@ -170,7 +171,7 @@ def _feed_forward(block: nn.Module, hidden: Tensor, width: _Width, mixture: Mixt
     return width.residual(block.residual, inner if ffn.single else inner * ffn.mask(), hidden)
 
 
-def _project(project: nn.Module, hidden: Tensor, batch: int, parts: int, width: int) -> tuple[Tensor, ...]:
+def _project(project: Tensor | nn.Module, hidden: Tensor, batch: int, parts: int, width: int) -> tuple[Tensor, ...]:
     """Queries, keys, values: ``parts`` tensors (batch, tokens, qkv) of ``hidden`` (batch * tokens, width)."""
     assert isinstance(project, Affine)
     return (
@@ -189,11 +190,11 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, heads: Mixt
     """
     qkv = query.size(2)
     fine = math.lcm(*heads.values)
-    query, key, value = (x.unflatten(2, (fine, qkv // fine)).transpose(1, 2) for x in (query, key, value))
+    query, key, value = (x.view(*x.shape[:2], fine, qkv // fine).transpose(1, 2) for x in (query, key, value))
     scores = query @ key.transpose(2, 3)  # (batch, fine, queries, keys)
     maps: Tensor | None = None
     for position, number in enumerate(heads.values):
-        united = scores.unflatten(1, (number, fine // number)).sum(dim=2) if number < fine else scores
+        united = scores.view(len(scores), number, fine // number, *scores.shape[2:]).sum(dim=2)
         attention = (united * (qkv // number) ** -0.5 + mask).softmax(dim=-1)
         if len(heads.values) > 1:
             attention = heads.weights[position] * attention.repeat_interleave(fine // number, dim=1)

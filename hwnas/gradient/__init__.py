@@ -1,0 +1,1 @@
+"""Searches by gradients of the choices themselves, on a SuperTransformer whose choices are soft."""

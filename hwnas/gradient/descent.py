@@ -1,0 +1,129 @@
+"""Entropic mirror descent of an architecture whose expected latency is held at a target at every step.
+
+Minimising loss + price * latency - temperature * entropy over independent choices has the fixed point
+p ~ exp(-(effect + price * slope) / temperature): ``effect`` is what an option adds to the loss, ``slope`` what it adds
+to the expected latency (Beck and Teboulle 2003 for the descent; the annealing is Rose's, 1998). What an option adds to
+the loss is learnt from gradients; what it adds to latency is known exactly, and so is the price at which the
+expectation meets the target. There is no penalty to tune and no multiplier that could wind up.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from hwnas.expected import ExpectedLatency
+from hwnas.gradient.architecture import Architecture
+from hwnas.gradient.relaxation import Drawn
+
+_RATE = 0.3
+"""Share by which a step moves the scores to their fixed point; slopes change with the probabilities."""
+_REACHED = 0.01
+"""How far expected latency may be off a target that counts as met."""
+_MISSED = 3.0
+"""What missing it costs, in multiples of the largest effect: an option with which all others, however they are
+decided, end 10 % away must be better by 0.3 of these."""
+_PRICES = torch.sinh(torch.linspace(-14.0, 14.0, 65, dtype=torch.float64))
+_REFINED = torch.linspace(0.0, 1.0, 33, dtype=torch.float64)
+
+
+class Descent:
+    """Moves ``architecture``; ``effects`` (choices, options) are nats, 0 on average over each choice."""
+
+    def __init__(self, architecture: Architecture, expected: ExpectedLatency) -> None:
+        self.architecture, self._expected = architecture, expected
+        self.effects = torch.zeros_like(architecture.scores)
+        self.price = 0.0
+
+    def learn(self, drawn: Sequence[Drawn], gradients: Sequence[Tensor | None], share: float) -> None:
+        """Move the effects by ``share`` to what the gradients with respect to ``drawn`` tell.
+
+        A gradient tells how options differ, so means are taken off: where two of more options were looked at,
+        what these have together stays (ProxylessNAS, section 3.2.2, does so by rescaling).
+        """
+        probabilities = self.architecture.probabilities()
+        for row, (each, gradient) in enumerate(zip(drawn, gradients, strict=True)):
+            if gradient is None or len(each.options) < 2:
+                continue
+            options = list(each.options)
+            weights = probabilities[row, options] + 1e-9
+            news = gradient.to(weights.dtype) - self.effects[row, options]
+            self.effects[row, options] += share * (news - (weights * news).sum() / weights.sum())
+
+    def cool(self, ratio: float) -> None:
+        """Set the temperature, as a share of the largest difference in effect."""
+        self.architecture.temperature = max(ratio * self._spread(), 1e-12)
+
+    def step(self, target_ms: float | None, price: float = 0.0) -> None:
+        """Move the scores to their fixed point at the price that meets ``target_ms``, or without one at ``price``."""
+        architecture = self.architecture
+        slopes = self.slopes()
+        kept = (1 - _RATE) * architecture.scores + _RATE * self.effects
+        self.price = price if target_ms is None else self._price(kept, _RATE * slopes, target_ms)
+        architecture.scores = kept + _RATE * self.price * slopes
+
+    def decide(self, row: int, target_ms: float | None) -> None:
+        """Leave one option of a choice: the one that has the least loss with the others brought back to the target."""
+        architecture = self.architecture
+        slopes, options = self.slopes(), int(architecture.real[row].sum())
+        found: list[float] = []
+        for option in range(options):
+            architecture.decided[row] = option
+            price = self.price if target_ms is None else self._price(self.effects, slopes, target_ms)
+            probabilities = architecture.probabilities(self.effects + price * slopes)
+            expected_ms = float(self.expected_ms(probabilities))
+            loss = float((probabilities * self.effects).sum())
+            if target_ms is None:
+                found.append(loss + price * expected_ms)
+            else:
+                missed = max(0.0, abs(expected_ms / target_ms - 1) - _REACHED)
+                found.append(loss + _MISSED * self._spread() * missed)
+        architecture.decided[row] = min(range(options), key=found.__getitem__)
+
+    def undecided(self) -> list[int]:
+        """Choices that are not decided, those that latency depends on most first."""
+        slopes, real = self.slopes(), self.architecture.real
+        spread = slopes.masked_fill(~real, -math.inf).amax(1) - slopes.masked_fill(~real, math.inf).amin(1)
+        rows = [row for row, option in enumerate(self.architecture.decided.tolist()) if option < 0]
+        return sorted(rows, key=lambda row: -float(spread[row]))
+
+    def slopes(self) -> Tensor:
+        """Milliseconds that expected latency rises with each probability, 0 on average over each choice."""
+        probabilities = self.architecture.probabilities().requires_grad_()
+        (slopes,) = torch.autograd.grad(self.expected_ms(probabilities), probabilities)
+        real = self.architecture.real
+        means = (slopes * real).sum(dim=1, keepdim=True) / real.sum(dim=1, keepdim=True)
+        return (slopes - means) * real
+
+    def expected_ms(self, probabilities: Tensor | None = None) -> Tensor:
+        """Of these probabilities (..., choices, options), or of the architecture's; shape (...)."""
+        probabilities = self.architecture.probabilities() if probabilities is None else probabilities
+        expected: Tensor = self._expected(self.architecture.by_name(probabilities))
+        return expected
+
+    def priced(self, target_ms: float) -> Tensor:
+        """Scores (choices, options) at the price that meets ``target_ms``, whatever was decided."""
+        architecture, slopes = self.architecture, self.slopes()
+        decided, architecture.decided = architecture.decided, torch.full_like(architecture.decided, -1)
+        price = self._price(self.effects, slopes, target_ms)
+        architecture.decided = decided
+        return self.effects + price * slopes
+
+    def _price(self, scores: Tensor, slopes: Tensor, target_ms: float) -> float:
+        """Nats per millisecond at which scores + price * slopes expect the target; the nearest if none does."""
+        unit = max(self._spread(), 1e-9) / max(float(slopes.abs().max()), 1e-12) * 1e-3
+        prices = unit * _PRICES
+        low = 0
+        for _ in range(3):
+            probabilities = self.architecture.probabilities(scores + prices[:, None, None] * slopes)
+            above = self.expected_ms(probabilities) > target_ms
+            low = int(above.sum()) - 1 if bool(above[0]) else 0
+            low = min(low, len(prices) - 2)
+            prices = prices[low] + (prices[low + 1] - prices[low]) * _REFINED
+        return float(prices[len(prices) // 2])
+
+    def _spread(self) -> float:
+        return float((self.effects.amax(dim=1) - self.effects.amin(dim=1)).max())
