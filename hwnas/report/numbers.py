@@ -50,6 +50,14 @@ def signed(figure: Figure | None, decimals: int = 1) -> Markup:
     return written(figure, shown if float(shown) else shown.lstrip("+-"), " %")
 
 
+def away(figure: Figure | None, above: str = "above", below: str = "below") -> Markup:
+    """A change in words: ``9.7 % below``."""
+    if figure is None:
+        return NONE
+    words = below if figure.number < 0 else above
+    return written(figure, f"{100 * abs(figure.number):.1f}", " % ") + words
+
+
 def short(figure: Figure | None, unit: str = "") -> Markup:
     """A number with three significant digits, or in powers of ten where it is tiny."""
     return NONE if figure is None else written(figure, f"{figure.number:.3g}", unit)
@@ -105,6 +113,7 @@ FILTERS = {
     "whole": whole,
     "percent": percent,
     "signed": signed,
+    "away": away,
     "short": short,
     "words": text,
     "interval": interval,

@@ -40,6 +40,9 @@ def test_a_whole_run_lacks_nothing(run):
     report, text = shown(run)
     assert report.missing == ()
     assert "The limit holds." in text
+    assert "% below the limit of 0.3200 ms" in text.replace("\u00a0", " ")
+    assert "% above its prediction" in text.replace("\u00a0", " ") or "% below its prediction" in text
+    assert "1.2 % slower than in the table's rounds" in text.replace("\u00a0", " ")
     assert "What this page lacks" not in text
 
 
@@ -88,7 +91,9 @@ def test_it_says_if_the_limit_is_broken(run):
     winner = json.loads((run / "search.json").read_text())["winner"]
     shutil.rmtree(run / "bundle")
     write_bundle(run / "bundle", LatencyLut.load(TABLE), winner, measured_ms=0.335)
-    assert "The limit is broken." in shown(run)[1]
+    text = shown(run)[1].replace("\u00a0", " ")
+    assert "The limit is broken." in text
+    assert "4.7 % above the limit of 0.3200 ms" in text
     shutil.rmtree(run / "bundle")
     write_bundle(run / "bundle", LatencyLut.load(TABLE), winner, measured_ms=0.319)
     assert "The limit is within the noise." in shown(run)[1]
