@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from profiler.devices import Device, open_session, require_times
-from profiler.errors import JournalError, ProfilerError, SessionError, TransportError
+from profiler.errors import ConnectionLostError, JournalError, ProfilerError, SessionError
 from profiler.hardware import SshDevice
 from profiler.loaded import LoadedPrograms
 from profiler.plan import PlanItem
@@ -91,6 +91,6 @@ def _require_same(found: list[str], wanted: list[str]) -> None:
 
 def _opened(opener: Opener) -> TimingSession:
     for _ in range(_ATTEMPTS - 1):
-        with suppress(SessionError, TransportError):
+        with suppress(SessionError, ConnectionLostError):
             return opener()
     return opener()

@@ -53,7 +53,7 @@ class SshSessions:
                 self._drop()
                 left_s = deadline - time.monotonic()
                 if left_s <= 0:
-                    raise
+                    raise TransportError(str(exc)) from exc
                 _log.warning("%s; trying again for %.0f s", exc, left_s)
             time.sleep(min(_RETRY_S, max(0.0, deadline - time.monotonic())))
 

@@ -8,6 +8,7 @@ import hashlib
 import logging
 import os
 import socket
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -75,6 +76,7 @@ class Connection:
 
     client: paramiko.SSHClient
     hops: list[Connection] = field(default_factory=list)
+    proxy: subprocess.Popen[bytes] | None = None
 
     def close(self) -> None:
         """Close it, the hosts before it last."""
@@ -84,6 +86,10 @@ class Connection:
             transport.join(_END_S)  # paramiko's thread for it
         for before in reversed(self.hops):
             before.close()
+        if self.proxy is not None:
+            self.proxy.terminate()
+            self.proxy.wait()
+            self.proxy = None
 
 
 def connect(device: SshDevice) -> Connection:
@@ -181,7 +187,13 @@ def _way(connection: Connection, name: str, address: Address) -> Any:
     import paramiko
 
     if address.proxy_command and not address.jump:
-        return paramiko.ProxyCommand(address.proxy_command)
+        near, far = socket.socketpair()
+        with far:
+            command = ["/bin/sh", "-c", f"exec {address.proxy_command}"]
+            connection.proxy = subprocess.Popen(
+                command, stdin=far.fileno(), stdout=far.fileno(), start_new_session=True
+            )
+        return near
     sock: Any = None
     for this, following in pairwise([*map(_hop, address.jump), address]):
         hop = Connection(paramiko.SSHClient())

@@ -15,6 +15,7 @@ from contracts.fake_session import FakeSession
 from contracts.graphs import linear
 
 from profiler import (
+    ConnectionLostError,
     Journal,
     LocalDevice,
     Plan,
@@ -22,7 +23,6 @@ from profiler import (
     Program,
     Sample,
     SessionError,
-    TransportError,
     measure,
     open_session,
     read_journal,
@@ -163,13 +163,13 @@ def test_a_device_that_cannot_be_reached_is_one_error_and_a_lapse_is_none(tmp_pa
     def opener(lapses: int) -> FakeSession:
         tries.append(0)
         if len(tries) <= lapses:
-            raise TransportError("fake: no route to host")
+            raise ConnectionLostError("fake: no route to host")
         return device.open()
 
     take(tmp_path / "lapse", plan, partial(opener, 2))
     assert read_journal(tmp_path / "lapse").complete
     tries.clear()
-    with pytest.raises(TransportError, match="no route"):
+    with pytest.raises(ConnectionLostError, match="no route"):
         take(tmp_path / "gone", plan, partial(opener, 99))
     assert len(tries) == 3
 

@@ -110,6 +110,11 @@ def test_adding_a_board(shell: Shell, sshd: Sshd) -> None:
     assert "devices.pi3.host: Field required" in refused.only_line
 
 
+def test_the_library_is_missing(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "paramiko", None)
+    assert "run: pip install 'hwnas[ssh]'" in shell("devices", "check", "pi").only_line
+
+
 @pytest.mark.slow
 def test_a_profile_that_is_killed_and_gone_on_with(shell: Shell, sshd: Sshd) -> None:
     """The table in the end is of the same operators and models, in the same rounds, as one that was not."""

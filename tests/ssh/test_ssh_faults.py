@@ -50,6 +50,7 @@ def test_a_link_that_is_down_for_a_while(sshd: Sshd, link: Link, tmp_path: Path)
     run.check(before)
 
 
+@pytest.mark.slow
 def test_a_link_that_breaks_twice(sshd: Sshd, link: Link, tmp_path: Path) -> None:
     run = Run(tmp_path, sshd.device(port=link.port))
     run.take({2: link.cut, 7: link.cut})

@@ -172,7 +172,7 @@ def test_a_busy_command_is_told_from_a_silent_board(sshd: Sshd, link: Link) -> N
     """A command may be silent for longer than a board; a board that is gone is noticed in time."""
     patience = replace(QUICK, silence_s=1.0)
     with opened(sshd.device(port=link.port), patience) as transport:
-        channel = transport.start(["sh", "-c", "sleep 2.5; echo awake; sleep 1000"])
+        channel = transport.start(["sh", "-c", "sleep 1.5; echo awake; sleep 1000"])
         assert channel.read_line(20) == "awake"
         threading.Timer(0.1, link.down).start()
         with pytest.raises(ConnectionLostError, match="nothing was heard for 1 s"):
@@ -197,6 +197,13 @@ def test_a_host_behind_another(own_sshd: Callable[..., Sshd], user: Path, tmp_pa
         assert transport.run(["echo", "direct"], timeout_s=20).stdout == "direct\n"
     with pytest.raises(TransportError, match=r"^pi through 127\.0\.0\.1: nobody-here@.* does not let us in"):
         SshTransport(named.model_copy(update={"jump": "nobody-here@gate"}))
+    known = f"-i {gate.key} -o UserKnownHostsFile={user}/.ssh/known_hosts -p {gate.port}"
+    with (user / ".ssh" / "config").open("a") as config:
+        config.write(f"Host piped\n HostName 127.0.0.1\n Port {board.port}\n User root\n IdentityFile {board.key}\n")
+        config.write(f" ProxyCommand ssh {known} -W %h:%p root@127.0.0.1\n")
+    with opened(named.model_copy(update={"host": "piped"})) as transport:
+        assert transport.run(["echo", "piped"], timeout_s=20).stdout == "piped\n"
+    gate.await_quiet()
     board.stop()
     with pytest.raises(ConnectionLostError, match=rf"does not reach 127\.0\.0\.1:{board.port}"):
         SshTransport(named)
