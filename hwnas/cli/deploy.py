@@ -34,8 +34,7 @@ def deploy(
     there, or if the board answers an example otherwise.
     """
     from hwnas.deploy.board import deploy as put
-    from hwnas.deploy.board import describe
-    from hwnas.deploy.verify import open_bundle
+    from hwnas.deploy.board import describe, trusted_manifest
     from profiler import load_devices
     from profiler.devices import require_board
 
@@ -45,6 +44,6 @@ def deploy(
             bundle, board, cache=cache_folder(cache), sustained_s=None if sustained is None else 60 * sustained,
             say=say, measuring=bar.update, sustaining=long_bar.update, waiting=say if wait else None,
         )  # fmt: skip
-    emit(seen, json, lambda: describe(seen, open_bundle(bundle).manifest, device))
+    emit(seen, json, lambda: describe(seen, trusted_manifest(bundle), device))
     if seen["held"] is False or seen["answers"]["different"]:
         raise SystemExit(3)

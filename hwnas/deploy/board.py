@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import time
 from collections.abc import Callable, Mapping
@@ -12,9 +13,8 @@ from typing import Any
 from exporters import Artifact
 from exporters.artifact import sha256_of
 from exporters.errors import ArtifactError
-from hwnas.deploy.bundle import RUNNER, add_deployment
+from hwnas.deploy.bundle import MANIFEST, RUNNER, add_deployment
 from hwnas.deploy.measured import errors_of, measure_bundle
-from hwnas.deploy.verify import open_bundle
 from hwnas.errors import DeployError
 from hwnas.families.base import GraphStage
 from hwnas.profiling import Progress, opened, program_of, quietly
@@ -49,20 +49,21 @@ def deploy(
     bundle that cannot be trusted, :class:`profiler.ParityError` if outputs there are not PyTorch's, and
     :class:`profiler.ProfilerError` if the board fails.
     """
-    if format_of(device.runtime) != "onnx":
+    manifest = trusted_manifest(folder)
+    form = manifest.get("format", "onnx")
+    if format_of(device.runtime) != form:
         raise DeployError(
-            f"a bundle holds ONNX graphs, and {device.name} runs {device.runtime};"
-            " name a device of devices.yaml with runtime: onnxruntime"
+            f"the bundle holds {form} graphs, and {device.name} runs {device.runtime}; name a device of devices.yaml"
+            " that runs those, or export it for this one"
         )
-    manifest = open_bundle(folder).manifest
     stages = [GraphStage(**stage) for stage in manifest["stages"]]
-    artifacts = {stage.graph: _artifact(folder, stage.graph) for stage in stages}
+    artifacts = {stage.graph: _artifact(folder / f"{stage.graph}.{form}") for stage in stages}
     program = program_of(stages, artifacts)
     with closing(open_ssh(device)) as transport:
         if transport.python == "python3":
             raise DeployError(f"{device.name} has nothing to run a bundle with; run: hwnas devices setup {device.name}")
         say(f"sending the bundle to {device.name}")
-        command = _place(folder, device.name, transport)
+        command = _place(folder, manifest, device.name, transport)
         seen: dict[str, Any] = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "command": command}
         seen["answers"] = _answers(manifest.get("examples") or {}, device.name, transport, command, say)
     journal = None
@@ -83,22 +84,20 @@ def deploy(
             say(f"running without a pause on {device.name}")
             seen["sustained"] = _sustained(program, device, cache, sustained_s, sustaining, waiting)
     seen["held"] = held_by(seen, manifest["limit_ms"])
-    add_deployment(folder, device.name, seen, journal)
+    manifest = add_deployment(folder, device.name, seen, journal)
     with closing(open_ssh(device)) as transport:
-        _place(folder, device.name, transport)  # the board's manifest says what was seen there, too
+        _place(folder, manifest, device.name, transport)  # the board's manifest says what was seen there, too
     if journal is not None:
         journal.unlink()
     return seen
 
 
-def _place(folder: Path, device: str, transport: SshTransport) -> str:
+def _place(folder: Path, manifest: Mapping[str, Any], device: str, transport: SshTransport) -> str:
     """Lay the bundle out on the board as it is here, each file by its hash; the command that runs it there."""
     place = f"{transport.folder}/bundles/{folder.resolve().name}"
-    files = {
-        path.name: {"path": transport.put(path), "sha256": sha256_of(path)}
-        for path in sorted(folder.iterdir())
-        if path.is_file()
-    }
+    digests = {name: entry["sha256"] for name, entry in manifest["files"].items()}
+    digests[MANIFEST] = sha256_of(folder / MANIFEST)
+    files = {name: {"path": transport.put(folder / name), "sha256": digest} for name, digest in digests.items()}
     run = f'#!/bin/sh\nexec {shlex.quote(transport.python)} {shlex.quote(f"{place}/{RUNNER}")} "$@"\n'
     there, command = OnBoard(device, transport, transport.python), f"{transport.folder}/bin/{LAUNCHER}"
     there.do("folder", target=place, files=files, executable={LAUNCHER: run})
@@ -154,11 +153,33 @@ def held_by(seen: Mapping[str, Any], limit_ms: float | None) -> bool | None:
     return bool(max(seen["measured_ms"], sustained["latency_ms"] if sustained else 0.0) <= limit_ms)
 
 
-def _artifact(folder: Path, graph: str) -> Artifact:
+def _artifact(path: Path) -> Artifact:
     try:
-        return Artifact.load(folder / f"{graph}.onnx")
+        return Artifact.load(path)
     except ArtifactError as exc:
         raise DeployError(str(exc)) from exc
+
+
+def trusted_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a bundle all of whose files are those that were exported; raises :class:`DeployError`.
+
+    Nothing is run: a graph may be compiled for a board alone.
+    """
+    try:
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        digests = {name: entry["sha256"] for name, entry in manifest["files"].items()}
+    except FileNotFoundError:
+        raise DeployError(f"{folder} is not a bundle: {MANIFEST} is missing") from None
+    except OSError as exc:
+        raise DeployError(f"{folder} cannot be read: {exc.strerror}: {exc.filename}") from exc
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise DeployError(f"{folder} is no bundle, or is damaged ({exc!r}); export it again") from exc
+    for name, digest in digests.items():
+        if not (folder / name).is_file():
+            raise DeployError(f"{folder}: {name} is missing; export it again")
+        if sha256_of(folder / name) != digest:
+            raise DeployError(f"{folder}: {name} is not the file that was exported; export it again")
+    return manifest
 
 
 def describe(seen: Mapping[str, Any], manifest: Mapping[str, Any], device: str) -> str:

@@ -185,7 +185,7 @@ def test_an_interrupted_deployment_goes_on(bundle: Path, server: Sshd, tmp_path:
     ("device", "message"),
     [
         ("x86", "'x86' is local: only a board (kind: ssh) is set up and deployed to"),
-        ("pi-litert", "a bundle holds ONNX graphs, and pi-litert runs litert; name a device"),
+        ("pi-litert", "the bundle holds onnx graphs, and pi-litert runs litert; name a device"),
         ("pi5", "'pi5' is not in devices.yaml; known: pi, pi-litert, x86"),
     ],
 )
@@ -200,6 +200,17 @@ def test_a_bundle_that_is_not_whole_is_not_sent(bundle: Path, shell: Shell, serv
         f"{name} is not the file that was exported; export it again"
         in shell("deploy", bundle, "--device", "pi").only_line
     )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "is not a bundle: manifest.json is missing"), ("{", "is no bundle, or is damaged"), ("[]", "is damaged")],
+)
+def test_what_is_no_bundle_is_not_sent(bundle: Path, shell: Shell, content: str | None, message: str) -> None:
+    (bundle / "manifest.json").unlink()
+    if content is not None:
+        (bundle / "manifest.json").write_text(content)
+    assert message in shell("deploy", bundle, "--device", "pi").only_line
 
 
 def test_a_board_that_cannot_run_it_says_what_to_do(bundle: Path, server: Sshd, tmp_path: Path) -> None:
