@@ -71,7 +71,7 @@ def search_space(
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """What searches of one request share; ``evaluate`` is asked once for each candidate, whoever proposes it.
+    """What searches of one request share; ``evaluate`` is asked only for candidates not yet ``known``.
 
     ``evaluator`` and ``latency`` as :func:`search_space` has them. ``family``, ``supernet``, ``task`` and
     ``pairs`` (those it scores on) are what gradients are taken of.
@@ -88,7 +88,7 @@ class Runs:
     latency: str
     progress: Progress
     exclude: Sequence[Candidate] = ()
-    _known: dict[Candidate, float] = field(default_factory=dict)
+    known: dict[Candidate, float] = field(default_factory=dict)
 
     def repeated(
         self, request: SearchRequest, out: Path, costs: Costs | None
@@ -130,7 +130,7 @@ class Runs:
                 exclude=self.exclude,
                 costs=costs,
             )
-        self._known.update((evaluation.candidate, evaluation.loss) for evaluation in result.evaluations)
+        self.known.update((evaluation.candidate, evaluation.loss) for evaluation in result.evaluations)
         return result
 
     def _by_gradient(
@@ -160,12 +160,12 @@ class Runs:
         )
 
     def _remembered(self, candidates: Sequence[Candidate], /) -> Iterator[float]:
-        unknown = [candidate for candidate in candidates if candidate not in self._known]
+        unknown = [candidate for candidate in candidates if candidate not in self.known]
         found = self.evaluate(unknown) if unknown else iter(())
         for candidate in candidates:
-            if candidate not in self._known:
-                self._known[candidate] = next(found)
-            yield self._known[candidate]
+            if candidate not in self.known:
+                self.known[candidate] = next(found)
+            yield self.known[candidate]
 
 
 def _header(
