@@ -1,7 +1,7 @@
 """The command line: everything under ``hwnas``.
 
-``hwnas devices | space | data | train | profile | lut | predict | explain | predictor | search | export | deploy | run
-| demo | report | compare | toolchain | accelerator``.
+``hwnas devices | space | data | train | profile | lut | predict | explain | predictor | subset | proxies | search
+| export | deploy | run | demo | report | compare | toolchain | accelerator``.
 
 Results go to stdout (``--json`` for machines), progress and log to stderr. Exit codes: 0 done,
 1 our error in one line (``--debug`` for the traceback), 2 usage, 130 interrupted.
@@ -36,6 +36,7 @@ from hwnas.cli import (
     subset,
     toolchain,
     train,
+    tune,
 )
 from hwnas.cli.console import guarded, set_debug
 
@@ -62,6 +63,7 @@ app.add_typer(accelerator.app, name="accelerator")
 train.register(app)
 profile.register(app)
 predict.register(app)
+tune.register(app)
 explain.register(app)
 subset.register(app)
 proxies.register(app)

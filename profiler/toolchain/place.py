@@ -52,6 +52,11 @@ def installed_python(name: str, root: Path | None = None) -> Path:
     return python(environment(toolchain, root))
 
 
+def tuned_file() -> Path:
+    """Where the toolchain tvm keeps which tiles won; it outlives the toolchain's environments."""
+    return root_folder().parent / "tvm-tuned.json"
+
+
 def others(toolchain: Toolchain, root: Path | None = None) -> list[Path]:
     """Its environments that are of other pins or of another Python, or were left half made or half deleted."""
     final = environment(toolchain, root)

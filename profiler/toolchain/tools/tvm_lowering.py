@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import tvm_product
 import tvm_rows
 from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
-from tvm_isa import Isa, tiles
+from tvm_isa import Isa, Tile
 from tvm_patterns import Attention, attention_of, axes_of, named, part, shape_of, view_of
 
 OUT_ELEMENTWISE_FUSIBLE, OPAQUE = 4, 8
@@ -23,9 +24,9 @@ OUT_ELEMENTWISE_FUSIBLE, OPAQUE = 4, 8
 class Lowering(PyExprMutator):  # type: ignore[misc]
     """Replaces what it knows; the rest is left to TVM's own operators."""
 
-    def __init__(self, mod: Any, isa: Isa) -> None:
+    def __init__(self, mod: Any, isa: Isa, choose: Callable[[int, int, int], Tile]) -> None:
         super().__init__(mod)
-        self.mod, self.isa = mod, isa
+        self.mod, self.isa, self.choose = mod, isa, choose
         self.bound: dict[Any, Any] = {}
 
     def run(self) -> Any:
@@ -98,7 +99,7 @@ class Lowering(PyExprMutator):  # type: ignore[misc]
             )
         *leading, inner = shape_of(x)
         rows, columns = int(np.prod(leading)), shape_of(weight)[1]
-        tile = tiles(rows, columns, self.isa)[0]
+        tile = self.choose(rows, columns, inner)
         panels = relax.const(tvm_dense.pack(weight.value.numpy(), tile))
         flat = x if len(leading) == 1 else self.builder_.emit(relax.op.reshape(x, (rows, inner)))
         product = self._te(
@@ -116,8 +117,8 @@ class Lowering(PyExprMutator):  # type: ignore[misc]
         return self.builder_.call_te(compute, *tensors, primfunc_name_hint=name, primfunc_attrs={"op_pattern": pattern})
 
 
-def lowered(mod: Any, isa: Isa) -> Any:
-    """``mod`` (of ONNX) as fused functions that have no schedule yet."""
+def lowered(mod: Any, isa: Isa, choose: Callable[[int, int, int], Tile]) -> Any:
+    """``mod`` (of ONNX) as fused functions that have no schedule yet; ``choose(rows, columns, inner)`` gives tiles."""
     mod = relax.transform.FoldConstant()(mod)
-    mod = Lowering(mod, isa).run()
+    mod = Lowering(mod, isa, choose).run()
     return relax.get_pipeline("zero")(mod)

@@ -35,11 +35,11 @@ def named(expr: Any) -> str:
 
 def attention_of(expr: Any, source: Source) -> Attention | None:
     """The attention whose last product ``expr`` is; ``source`` gives what a variable is bound to."""
-    softmax = source(expr.args[0]) if named(expr) == "relax.matmul" else None
+    softmax: Any = source(expr.args[0]) if named(expr) == "relax.matmul" else None
     if named(softmax) != "relax.nn.softmax" or len(shape_of(softmax)) != 4 or int(softmax.attrs.axis) not in (-1, 3):
         return None
     found = _scores(source(softmax.args[0]), source)
-    turned = source(found[0].args[1]) if found is not None else None
+    turned: Any = source(found[0].args[1]) if found is not None else None
     if found is None or named(turned) != "relax.permute_dims" or axes_of(turned) != [0, 1, 3, 2]:
         return None
     product, scale, mask = found

@@ -14,16 +14,20 @@ from typing import Any
 
 warnings.simplefilter("ignore")
 sys.path.insert(0, str(Path(__file__).parent))
+os.environ.setdefault("TVM_NUM_THREADS", "1")  # of what is tuned: it counts the time of one thread
 
 import numpy as np  # noqa: E402
 import onnx  # noqa: E402
 import tvm  # noqa: E402
 from tvm import tirx  # noqa: E402
 from tvm.relax.frontend.onnx import from_onnx  # noqa: E402
+from tvm_isa import tiles  # noqa: E402
 from tvm_linking import link  # noqa: E402
 from tvm_lowering import lowered  # noqa: E402
 from tvm_schedules import scheduled  # noqa: E402
 from tvm_targets import isa_of, name_of, target_of  # noqa: E402
+from tvm_tuning import Records  # noqa: E402
+from tvm_tuning import tune as measured  # noqa: E402
 
 
 def check() -> dict[str, object]:
@@ -41,29 +45,61 @@ def check() -> dict[str, object]:
     return {**{package: metadata.version(package) for package in packages}, "target": describe()["name"]}
 
 
-def describe(target: str = "native") -> dict[str, object]:
-    """What a target is called: everything of it that decides the code; and its vectors."""
+def describe(target: str = "native", records: str = "") -> dict[str, object]:
+    """What a target is called: everything of it that decides the code; and what was tuned for it."""
     found = target_of(target)
-    isa = isa_of(found)
-    return {"name": name_of(found), "lanes": isa.lanes, "registers": isa.registers}
+    return {"name": name_of(found), "tuned": _records(records, found).digest()}
 
 
-def compile_graph(graph: str, library: str, log: str, target: str = "native") -> dict[str, object]:
+def compile_graph(graph: str, library: str, log: str, target: str = "native", records: str = "") -> dict[str, object]:
     """Compile the ONNX file ``graph`` for ``target`` to the shared object ``library``.
 
-    ``target``: ``native``, a tag of TVM's (``raspberry-pi/4b-aarch64``) or a target in JSON. What the compiler
-    prints goes to ``log``, which is left only if it fails. Returns ``kernels``, the functions there are.
+    ``target``: ``native``, a tag of TVM's (``raspberry-pi/4b-aarch64``) or a target in JSON; ``records``: the file
+    that :func:`tune` writes. What the compiler prints goes to ``log``, which is left only if it fails. Returns
+    ``kernels``, the functions there are.
     """
     with _printing_to(log):
         found = target_of(target)
         isa = isa_of(found)
         with found:
-            mod = from_onnx(onnx.load(graph), keep_params_in_input=False)
-            mod = scheduled(lowered(mod, isa), isa)
+            mod = scheduled(lowered(_read(graph), isa, _records(records, found).choose(isa)), isa)
             built = tvm.compile(mod, found)
         link(built, Path(library), found)
     Path(log).unlink()
     return {"kernels": sorted(v.name_hint for v, f in mod.functions_items() if isinstance(f, tirx.PrimFunc))}
+
+
+def problems(graph: str) -> list[list[int]]:
+    """The products with weights in an ONNX file, as (rows, columns, inner), each once."""
+    isa, found = isa_of(target_of("native")), dict[tuple[int, int, int], None]()
+
+    def remember(rows: int, columns: int, inner: int) -> Any:
+        found[rows, columns, inner] = None
+        return tiles(rows, columns, isa)[0]
+
+    lowered(_read(graph), isa, remember)
+    return [list(problem) for problem in found]
+
+
+def tune(problem: list[int], records: str) -> dict[str, object]:
+    """Try tiles for a product on this machine, and keep the winner in ``records``; what is there is not tried again."""
+    found = target_of("native")
+    isa, known = isa_of(found), _records(records, found)
+    rows, columns, inner = problem
+    record = known.all().get("x".join(map(str, problem)))
+    own = tiles(rows, columns, isa)[0]
+    if record is None or record["rule"] != [own.rows, own.vectors]:
+        record = measured((rows, columns, inner), found, isa)
+        known.add((rows, columns, inner), record)
+    return dict(record)
+
+
+def _read(graph: str) -> Any:
+    return from_onnx(onnx.load(graph), keep_params_in_input=False)
+
+
+def _records(path: str, target: Any) -> Records:
+    return Records(Path(path) if path else None, name_of(target))
 
 
 def _product(weight: Any) -> Any:

@@ -1,0 +1,71 @@
+"""Tables of TVM, and its tuning, from the command line."""
+
+import json
+
+import pytest
+from cli.shell import Shell
+from contracts.toolchains import need
+
+from profiler.toolchain.place import root_folder
+
+SPACE = """\
+name: one
+family: seq2seq
+workload: {batch: 1, beam: 2, source_tokens: 5, target_tokens: 3, vocabulary: 13}
+choices:
+  encoder_embed: [8]
+  encoder_layers: [1]
+  encoder_ffn: [8, 16]
+  encoder_heads: [2]
+  decoder_embed: [16]
+  decoder_layers: [1]
+  decoder_ffn: [8]
+  decoder_self_heads: [2]
+  decoder_cross_heads: [2]
+  decoder_attended: [1]
+fixed: {qkv: 16, positions: 64}
+"""
+FEW = ("--calibration", "0", "--check", "1", "--rounds", "2", "--min-rounds", "2", "--samples", "2")
+
+
+@pytest.mark.slow
+def test_a_table_is_measured_and_tuned(tmp_path):
+    need("tvm")
+    (tmp_path / "one.yaml").write_text(SPACE)
+    cache = tmp_path / "cache"
+    (cache / "hwnas").mkdir(parents=True)
+    (cache / "hwnas" / "toolchains").symlink_to(root_folder())
+    shell = Shell(tmp_path, cache)
+
+    def profile(out: str) -> dict:
+        told = shell("profile", "--space", "one.yaml", "--device", "x86-tvm", "--out", out, *FEW, "--json").json
+        assert told["source"] == "measured"
+        assert "tvm-0." in str(told["target"])
+        shown = shell("lut", "show", out, "--space", "one.yaml", "--json").json
+        assert shown["missing"] == []
+        return told
+
+    profile("tvm.lut.jsonl")
+    ran = shell("tune", "--space", "one.yaml", "--minutes", "0", "--json")
+    assert ran.code == 3
+    assert "products were not reached; run the same command again to go on" in ran.err
+    told = shell("tune", "--space", "one.yaml", "--minutes", "30", "--json").json
+    assert told["left"] == 0
+    assert {(p["rows"], p["columns"], p["inner"]) for p in told["products"]} >= {(5, 48, 8), (2, 13, 16)}
+    assert all(p["ratio"] <= 0.98 or p["tile"] == p["rule"] for p in told["products"])
+    records = (cache / "hwnas" / "tvm-tuned.json").read_text()
+    assert shell("tune", "--space", "one.yaml", "--json").json == told
+    assert (cache / "hwnas" / "tvm-tuned.json").read_text() == records
+    profile("tuned.lut.jsonl")
+    libraries = [json.loads(path.read_text()) for path in (cache / "hwnas" / "artifacts").glob("*.tvm.json")]
+    assert len({library["producer"] for library in libraries}) == 2, "what was tuned is compiled anew"
+
+
+@pytest.mark.parametrize(
+    "command", [("profile", "--device", "x86-tvm", "--out", "t.jsonl", *FEW), ("tune",)], ids=["profile", "tune"]
+)
+def test_without_the_toolchain_one_line_says_what_to_install(tmp_path, command):
+    (tmp_path / "one.yaml").write_text(SPACE)
+    ran = Shell(tmp_path, tmp_path / "cache")(command[0], "--space", "one.yaml", *command[1:])
+    assert ran.refusal == "hwnas: toolchain tvm is not installed; run: hwnas toolchain install tvm"
+    assert not (tmp_path / "t.jsonl").exists()
