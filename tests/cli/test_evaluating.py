@@ -63,18 +63,7 @@ def test_stand_ins_are_told_with_how_far_they_may_be_trusted(shell):
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["kill", "ctrl-c"])
 def test_a_search_on_workers_ends_as_one_without(shell, how):
-    search = (
-        *SEARCH[:7],
-        "--population",
-        "30",
-        "--parents",
-        "8",
-        "--mutants",
-        "8",
-        "--crossovers",
-        "8",
-        "--no-measure",
-    )
+    search = (*SEARCH[:7], "--population", "30", "--iterations", "4", "--no-measure")
     assert shell(*search, "--out", "alone").code == 0
     journal = shell.folder / "side" / "search.journal.jsonl"
     stopped = shell.stop(
