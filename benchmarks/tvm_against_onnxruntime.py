@@ -16,9 +16,10 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
-from exporters import Artifact
+from exporters import Artifact, Exporter
 from exporters.cache import export_cached
 from hwnas.families import get_family
 from hwnas.families.base import Family, Vocabularies
@@ -34,7 +35,7 @@ from profiler.exporting import open_exporter
 from profiler.session import TimingSession
 from profiler.toolchain import get_toolchain, state
 
-BASELINE = "onnxruntime"
+BASELINE, TUNED = "onnxruntime", "tvm-tuned"
 SAMPLES, SAMPLE_S = 7, 0.004
 
 OPERATORS = """\
@@ -75,24 +76,34 @@ class Ratio:
     ratio: float
 
 
+def runtime_of(name: str) -> str:
+    """What runs, apart from how it was compiled."""
+    return "tvm" if name == TUNED else name
+
+
 def subjects(runtime: str, operators: Sequence[str], cache: Path) -> Iterator[tuple[str, Artifact]]:
     """Every operator, and the graphs of the space's largest model with one and five beams, as ``runtime`` takes them.
 
     A decoder step attends to 15 past positions where caches grow, and to 30 where they keep their length.
     """
     space = load_space("hat_wmt14_ende")
-    family = as_deployed(get_family(space.family), runtime)
-    code = code_fingerprint(family)
-    with open_exporter(runtime) as exporter:
-        for text in operators:
-            spec = OperatorSpec.parse(text.replace("]", ",precision=fp32]"))
-            yield text, export_cached(f"{code}/{spec}", lambda spec=spec: family.module(spec), cache, exporter)
-        for beam in (1, 5):
-            graphs = _Graphs(space, family, beam)
-            for name in ("encoder", "decoder_step") if beam == 5 else ("decoder_step",):
-                key = f"{code}/{exporter.format}/{space.fingerprint}/largest/{beam}/{name}"
-                artifact = export_cached(key, lambda name=name, graphs=graphs: graphs.get(name), cache, exporter)
-                yield f"{name}[largest,beam={beam}]", artifact
+    family = as_deployed(get_family(space.family), runtime_of(runtime))
+    with open_exporter(runtime_of(runtime), tuned=runtime == TUNED) as exporter:
+        yield from _exported(exporter, space, family, operators, cache, "")
+
+
+def _exported(
+    exporter: Exporter, space: SearchSpace, family: Family, operators: Sequence[str], cache: Path, prefix: str
+) -> Iterator[tuple[str, Artifact]]:
+    code = f"{prefix}{code_fingerprint(family)}"
+    for text in operators:
+        spec = OperatorSpec.parse(text.replace("]", ",precision=fp32]"))
+        yield text, export_cached(f"{code}/{spec}", partial(family.module, spec), cache, exporter)
+    for beam in (1, 5):
+        graphs = _Graphs(space, family, beam)
+        for name in ("encoder", "decoder_step") if beam == 5 else ("decoder_step",):
+            key = f"{code}/{exporter.format}/{space.fingerprint}/largest/{beam}/{name}"
+            yield f"{name}[largest,beam={beam}]", export_cached(key, partial(graphs.get, name), cache, exporter)
 
 
 class _Graphs:
@@ -123,7 +134,7 @@ def measure(
     for number in range(rounds):
         print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
         for runtime in rng.sample(list(runtimes), len(runtimes)):
-            device = LocalDevice(name=f"this by {runtime}", kind="local", runtime=runtime, threads=threads)
+            device = LocalDevice(name=f"this by {runtime}", kind="local", runtime=runtime_of(runtime), threads=threads)
             with closing(open_session(device, cache)) as session:
                 for name, artifact in artifacts[runtime].items():
                     taken[runtime][name].append(_latency_ms(session, artifact, threads, prove=number == 0))
@@ -161,12 +172,29 @@ def available() -> list[str]:
     return found
 
 
+def tune(minutes: float, operators: Sequence[str], cache: Path) -> None:
+    """Tune every product of the subjects; say on stderr what came of it."""
+    from hwnas.tuning import tune_graphs
+
+    space = load_space("hat_wmt14_ende")
+    family = as_deployed(get_family(space.family), "tvm")
+    with open_exporter(BASELINE) as exporter:
+        graphs = [artifact.path for _, artifact in _exported(exporter, space, family, operators, cache, "fixed/")]
+    found = tune_graphs(graphs, 60 * minutes)
+    better = [each.ratio for each in found.tuned if each.tile != each.rule]
+    best = f", the best takes {min(better):.2f} of the time" if better else ""
+    print(
+        f"tuned {len(found.tuned)} products, {found.left} left: {len(better)} faster{best}", file=sys.stderr, flush=True
+    )
+
+
 def main() -> None:
     """Print a table for every number of threads."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--runtimes", nargs="+", default=None, help="beside onnxruntime")
+    parser.add_argument("--tune", type=float, default=None, metavar="MINUTES", help="tune, and measure tvm-tuned too")
     parser.add_argument("--only", default="", help="operators whose name holds this")
     parser.add_argument("--cache", type=Path, default=None)
     parser.add_argument("--json", action="store_true")
@@ -174,6 +202,9 @@ def main() -> None:
     runtimes = [BASELINE, *arguments.runtimes] if arguments.runtimes else available()
     operators = [text for text in OPERATORS.split() if arguments.only in text]
     cache = arguments.cache or artifact_cache()
+    if arguments.tune is not None:
+        tune(arguments.tune, operators, cache)
+        runtimes.append(TUNED)
     found = {n: measure(runtimes, n, arguments.rounds, operators, cache) for n in arguments.threads}
     if arguments.json:
         print(json.dumps({n: {r: [asdict(e) for e in es] for r, es in f.items()} for n, f in found.items()}))
@@ -192,6 +223,10 @@ def _print(threads: int, by_runtime: Mapping[str, list[Ratio]]) -> None:
         ratios = [entry.ratio for entry in by_runtime[runtime]]
         mean = statistics.geometric_mean(ratios)
         print(f"{runtime}: geometric mean of ratios {mean:.2f}, worst {max(ratios):.2f}, best {min(ratios):.2f}")
+    if TUNED in by_runtime:
+        pairs = zip(by_runtime[TUNED], by_runtime["tvm"], strict=True)
+        gains = [tuned.ratio / plain.ratio for tuned, plain in pairs]
+        print(f"tuned to untuned: geometric mean {statistics.geometric_mean(gains):.3f}, worst {max(gains):.3f}")
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from exporters.cache import export_cached
@@ -65,10 +66,22 @@ def tune_space(
     (:class:`profiler.DeviceBusyError`, unless ``waiting`` is to be told). Raises
     :class:`profiler.errors.ToolchainError` if the toolchain tvm is not installed.
     """
+    graphs = _graphs(space, as_deployed(family, "tvm"), workload, cache, exporting)
+    return tune_graphs(graphs, budget_s, trying=trying, waiting=waiting)
+
+
+def tune_graphs(
+    graphs: Iterable[Path],
+    budget_s: float,
+    *,
+    trying: Progress = quietly,
+    waiting: Callable[[str], None] | None = None,
+) -> Tuning:
+    """The same for ONNX files of fixed shapes."""
     records = tuned_file()
     with ToolProcess.open("tvm") as tool, alone_on("localhost", waiting=waiting):
         found: dict[tuple[int, int, int], None] = {}
-        for graph in _graphs(space, as_deployed(family, "tvm"), workload, cache, exporting):
+        for graph in graphs:
             found |= dict.fromkeys((r, c, k) for r, c, k in tool.call("problems", graph=str(graph)))
         tuned: list[Tuned] = []
         began = time.monotonic()
@@ -83,13 +96,11 @@ def tune_space(
     return Tuning(tuple(tuned), len(found) - len(tuned), records)
 
 
-def _graphs(space: SearchSpace, family: Family, workload: Workload, cache: Path, exporting: Progress) -> list[Path]:
+def _graphs(space: SearchSpace, family: Family, workload: Workload, cache: Path, exporting: Progress) -> Iterator[Path]:
     """The operators of fixed shapes, as the ONNX files that TVM compiles."""
-    operators, code, found = operators_of(space, family, workload), code_fingerprint(family), []
+    operators, code = operators_of(space, family, workload), code_fingerprint(family)
     with open_exporter("onnxruntime") as exporter:
         for number, operator in enumerate(operators):
             exporting(number, len(operators), operator.kind)
-            build = lambda operator=operator: family.module(operator)  # noqa: E731
-            found.append(export_cached(f"fixed/{code}/{operator}", build, cache, exporter).path)
+            yield export_cached(f"fixed/{code}/{operator}", partial(family.module, operator), cache, exporter).path
     exporting(len(operators), len(operators), "")
-    return found

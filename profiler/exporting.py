@@ -53,12 +53,12 @@ def precision_of(runtime: str) -> str:
 
 
 @contextmanager
-def open_exporter(runtime: str, target: str = "native") -> Iterator[Exporter]:
+def open_exporter(runtime: str, target: str = "native", *, tuned: bool = True) -> Iterator[Exporter]:
     """The exporter for what ``runtime`` (or an engine) takes; a converter or compiler it starts ends with the block.
 
     ``target`` is what a compiler compiles for: this machine's processor, or another by TVM's name
-    (``raspberry-pi/4b-aarch64``). Raises :class:`ToolchainError`, now or when something is exported, if a
-    toolchain that is needed is not installed.
+    (``raspberry-pi/4b-aarch64``); ``tuned`` lets it use what tuning found. Raises :class:`ToolchainError`, now or
+    when something is exported, if a toolchain that is needed is not installed.
     """
     if format_of(runtime) == "onnx":
         from exporters.onnx import OnnxExporter
@@ -66,7 +66,7 @@ def open_exporter(runtime: str, target: str = "native") -> Iterator[Exporter]:
         yield OnnxExporter()
         return
     if format_of(runtime) == "tvm":
-        with closing(ToolchainCompiler(target)) as compiler:
+        with closing(ToolchainCompiler(target, tuned=tuned)) as compiler:
             yield TvmExporter(compiler)
         return
     converter = ToolchainConverter()
@@ -137,12 +137,13 @@ class ToolchainCompiler:
     One that dies (a crash in native code) is started again at the next call.
     """
 
-    def __init__(self, target: str = "native") -> None:
+    def __init__(self, target: str = "native", *, tuned: bool = True) -> None:
         toolchain = get_toolchain(_COMPILER)
         self._target = target
+        self._records = str(tuned_file()) if tuned else ""
         self._process: ToolProcess | None = ToolProcess.open(_COMPILER)
         try:
-            described = self._process.call("describe", target=target, records=str(tuned_file()))
+            described = self._process.call("describe", target=target, records=self._records)
         except BaseException:
             self.close()
             raise
@@ -150,8 +151,8 @@ class ToolchainCompiler:
         for script in sorted(toolchain.tool.parent.glob("tvm_*.py")):
             scripts.update(script.read_bytes())
         version = toolchain.versions["apache-tvm"]
-        tuned = f"/tuned-{described['tuned']}" if described["tuned"] else ""
-        self.producer = f"tvm-{version}/{described['name']}/schedules-{scripts.hexdigest()[:8]}{tuned}"
+        parts = [f"tvm-{version}", described["name"], f"schedules-{scripts.hexdigest()[:8]}"]
+        self.producer = "/".join(parts + [f"tuned-{described['tuned']}"] * bool(described["tuned"]))
 
     def compile(self, graph: Path, library: Path, log: Path) -> Mapping[str, Any]:
         """See :class:`exporters.tvm.Compiler`; raises :class:`ToolchainError` if it is not installed any more."""
@@ -164,7 +165,7 @@ class ToolchainCompiler:
                 library=str(library.absolute()),
                 log=str(log.absolute()),
                 target=self._target,
-                records=str(tuned_file()),
+                records=self._records,
             )
         except ToolRefusalError as exc:
             raise CompilationError(str(exc)) from exc

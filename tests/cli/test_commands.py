@@ -30,7 +30,19 @@ ALL = commands()
 
 def test_the_commands_are_those_that_are_promised():
     promised = ["devices", "space", "data", "train", "profile", "lut", "predict", "explain", "predictor", "search"]
-    promised += ["export", "run", "demo", "report", "compare", "accelerator", "toolchain"]
+    promised += [
+        "export",
+        "run",
+        "demo",
+        "report",
+        "compare",
+        "accelerator",
+        "toolchain",
+        "deploy",
+        "subset",
+        "proxies",
+    ]
+    promised += ["tune"]
     assert sorted({words[0] for words in ALL}) == sorted(promised)
 
 
