@@ -2,6 +2,7 @@
 
 import math
 import random
+import re
 from itertools import pairwise
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwnas.report.charts import MOST_POINTS, Series, front_chart, points_drawn, progress_chart
+from hwnas.report.page import TEMPLATES
 from hwnas.report.predictions import Point, front_of
 from hwnas.report.svg import Axis, apart
 
@@ -76,3 +78,26 @@ def test_labels_are_moved_apart_in_the_same_order(places, least):
     assert sorted(range(len(places)), key=lambda i: (places[i], i)) == sorted(
         range(len(moved)), key=lambda i: (moved[i], i)
     )
+
+
+def contrast(one, two):
+    """By WCAG 2.2, relative luminance."""
+
+    def luminance(colour):
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    lighter, darker = sorted((luminance(one), luminance(two)), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def test_every_colour_of_text_can_be_read_on_its_paper():
+    style = (TEMPLATES / "style.css").read_text()
+    palettes = [dict(re.findall(r"--(\w+): (#\w{6})", block)) for block in re.findall(r":root \{(.*?)\}", style, re.S)]
+    assert len(palettes) == 3  # light, dark, paper
+    for palette in palettes:
+        paper = palette.get("paper", "#ffffff")
+        for name in ("ink", "muted", "search", "random", "limit", "good", "bad"):
+            if name in palette:
+                assert contrast(palette[name], paper) >= 4.5, (name, palette[name], paper)
