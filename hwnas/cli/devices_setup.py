@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from hwnas.cli.console import emit, guarded, say
-from hwnas.cli.options import DevicesOption, JsonOption
+from hwnas.cli.options import DevicesOption, JsonOption, WaitOption
 
 NameArgument = Annotated[str, typer.Argument(help="A board of devices.yaml (kind: ssh).")]
 
@@ -25,6 +25,7 @@ def setup(
         list[str] | None, typer.Option("--runtime", help="A runtime to install, again for each; else the device's.")
     ] = None,
     devices: DevicesOption = None,
+    wait: WaitOption = False,
     json: JsonOption = False,
 ) -> None:
     """Give a board what it needs: a Python environment of its own, from packages downloaded here.
@@ -49,6 +50,7 @@ def setup(
     wheels = cache_folder(None).with_name("wheels")
     wanted = [board_with(board, each) for each in runtime or [board.runtime]]
     with closing(open_ssh(board)) as transport:
+        transport.lock(say if wait else None)
         installed = set_up(name, transport, transport.folder, [each.runtime for each in wanted], wheels, say)
     proven = {each.runtime: prove(each, cache_folder(None)) for each in wanted}
     emit(
@@ -59,7 +61,9 @@ def setup(
 
 
 @guarded
-def clean(name: NameArgument, devices: DevicesOption = None, json: JsonOption = False) -> None:
+def clean(
+    name: NameArgument, devices: DevicesOption = None, wait: WaitOption = False, json: JsonOption = False
+) -> None:
     """Take away everything that hwnas put on a board."""
     from contextlib import closing
 
@@ -70,6 +74,7 @@ def clean(name: NameArgument, devices: DevicesOption = None, json: JsonOption = 
 
     board = require_board(load_devices(devices).get(name))
     with closing(open_ssh(board)) as transport:
+        transport.lock(say if wait else None)
         folder = transport.folder
         freed = take_away(name, transport, folder)
     emit(

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from hwnas.deploy.board import deploy, describe, held_by
 from hwnas.deploy.runner import Bundle
 from hwnas.errors import DeployError
 from profiler.hardware import SshDevice
+from profiler.transports.ssh import open_ssh
 
 
 @pytest.fixture(scope="module")
@@ -229,6 +231,13 @@ def test_setup_and_clean_are_for_boards(shell: Shell) -> None:
 def test_setup_leaves_a_python_of_the_users_alone(shell: Shell) -> None:
     refused = shell("devices", "setup", "pi").only_line
     assert f"pi has a Python of its own ({sys.executable}); install its runtimes into that" in refused
+
+
+def test_nothing_is_taken_from_under_who_measures_there(shell: Shell, server: Sshd) -> None:
+    with closing(open_ssh(server.device())) as other:
+        other.lock()
+        assert "measures there, and two at once would disturb each other" in shell("devices", "clean", "pi").only_line
+    server.await_quiet()
 
 
 def test_clean_takes_bundles_and_commands_away(
