@@ -158,19 +158,20 @@ class SshTransport:
     def _send_file(self, local: Path, digest: str) -> str:
         size, what = local.stat().st_size, f"store {local.name}"
         silence_s = self._patience.silence_s + size / _SLOWEST_BYTES_PER_S
-        reply = self._ask(what, silence_s, op="put", name=local.name, sha256=digest, size=size)
-        if "path" in reply:
-            return str(reply["path"])
-        with local.open("rb") as stream:
-            stream.seek(reply["offset"])
-            left = size - reply["offset"]
-            while left and (piece := stream.read(min(left, PIECE))):
-                self._agent.send(piece)
-                left -= len(piece)
-        if left:
-            self._agent.close()
-            raise TransportError(f"{local} became shorter while it was sent")
-        return str(self._checked(what, self._agent.reply(silence_s))["path"])
+        with self._agent.talking:
+            reply = self._ask(what, silence_s, op="put", name=local.name, sha256=digest, size=size)
+            if "path" in reply:
+                return str(reply["path"])
+            with local.open("rb") as stream:
+                stream.seek(reply["offset"])
+                left = size - reply["offset"]
+                while left and (piece := stream.read(min(left, PIECE))):
+                    self._agent.send(piece)
+                    left -= len(piece)
+            if left:
+                self._agent.close()
+                raise TransportError(f"{local} became shorter while it was sent")
+            return str(self._checked(what, self._agent.reply(silence_s))["path"])
 
     def _digest(self, local: Path) -> str:
         found = local.stat()

@@ -54,7 +54,8 @@ class Wire:
         """Start an agent. Raises :class:`TransportError` if there is no Python, or no shell."""
         self.name = name
         self.patience = patience
-        self._lock = threading.RLock()
+        self.talking = threading.RLock()
+        """Held while something is said that no ping may come between."""
         self._buffer = bytearray()
         self._ended = False
         self.lost = False
@@ -84,7 +85,7 @@ class Wire:
 
     def ask(self, silence_s: float | None = None, /, **request: object) -> dict[str, Any]:
         """A request and its reply; raises :class:`TransportError` with the agent's reason if it was refused."""
-        with self._lock:
+        with self.talking:
             self.send(json.dumps(request).encode() + b"\n")
             return self.reply(silence_s)
 
@@ -98,7 +99,7 @@ class Wire:
 
     def send(self, data: bytes | memoryview) -> None:
         """All of ``data``, in pieces; waits while the board is busy, but not for ever."""
-        with self._lock:
+        with self.talking:
             rest = memoryview(data)
             moved_s = time.monotonic()
             while rest:
@@ -140,13 +141,13 @@ class Wire:
 
     def ping(self) -> None:
         """Renew the lease, and ask for a sign of life, if nothing was said for a while."""
-        if self._ended or time.monotonic() - self._said_s < self.patience.beat_s or not self._lock.acquire(False):
+        if self._ended or time.monotonic() - self._said_s < self.patience.beat_s or not self.talking.acquire(False):
             return  # whoever holds the lock is talking
         try:
             with suppress(TransportError):
                 self.send(b"?\n")
         finally:
-            self._lock.release()
+            self.talking.release()
 
     def watch(self) -> None:
         """Break the connection if a send hangs in it: paramiko waits for ever where a network takes no more."""

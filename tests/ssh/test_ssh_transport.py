@@ -99,6 +99,24 @@ def test_a_file_that_was_damaged_there_is_sent_again(sshd: Sshd, tmp_path: Path)
     assert there.read_bytes() == local.read_bytes()
 
 
+def test_signs_of_life_do_not_get_into_a_file(sshd: Sshd, tmp_path: Path) -> None:
+    big, back = tmp_path / "big", tmp_path / "back"
+    big.write_bytes(os.urandom(2 << 20))
+    with opened(sshd.device()) as transport:
+        agent, send = transport._agent, transport._agent.send
+
+        def send_and_ping(data: bytes) -> None:
+            send(data)
+            agent._said_s = 0.0  # as after a long silence
+            pinging = threading.Thread(target=agent.ping)
+            pinging.start()
+            pinging.join()
+
+        agent.send = send_and_ping  # type: ignore[method-assign]
+        transport.get(transport.put(big), back)
+    assert back.read_bytes() == big.read_bytes()
+
+
 def test_what_is_left_of_another_file_does_no_harm(sshd: Sshd, tmp_path: Path) -> None:
     local = tmp_path / "local"
     local.write_bytes(os.urandom(1000))
