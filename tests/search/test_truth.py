@@ -4,10 +4,15 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
+from hwnas.families.base import Mixture
 from hwnas.search.evolution import EvolutionSettings
+from tests.search.relaxation import METHODS, Family, relaxed
+from tests.search.relaxation import table as table_latency
 from tests.search.stand_in import SPACE, limit_at, loss_factors, losses, truth, variance_shares
-from tests.search.truth import Outcome, compare, table
+from tests.search.truth import Outcome, compare, fronts, regrets, table
 
 
 def test_the_stand_in_is_hard_enough_to_mean_something() -> None:
@@ -77,3 +82,45 @@ def test_pairs_of_choices_all_interact() -> None:
     depth = SPACE.index["decoder_layers"]
     for i, j in combinations(range(len(SPACE.choices)), 2):
         assert {(i, j), tuple(sorted({i, j, depth}))} & scopes
+
+
+@pytest.mark.parametrize("method", ["evolution", "regularised", "nsga2", "local", "reinforce"])
+def test_every_cheap_method_comes_nearer_than_random_search(method: str) -> None:
+    """Five seeds of 500 evaluations; the benchmark (benchmarks/search_truth.py) has fifty."""
+    limits = limit_at(0.2)
+    found, drawn = (regrets(name, limits, 0.2, range(5), 500).regrets for name in (method, "random"))
+    assert found.median < drawn.median
+
+
+@pytest.mark.parametrize("method", ["linas", "bayes"])
+def test_a_model_of_the_loss_finds_the_optimum_in_fewer_evaluations(method: str) -> None:
+    limits = limit_at(0.2)
+    assert regrets(method, limits, 0.2, range(1), 250).regrets.found == 1
+    assert regrets("random", limits, 0.2, range(1), 500).regrets.found == 0
+
+
+def test_linas_needs_at_most_60_percent_of_the_evaluations_of_nsga2() -> None:
+    _, _, linas = fronts(range(1), 300)
+    assert linas.evaluations is not None
+    assert linas.evaluations <= 0.6 * 300
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_gradients_come_nearer_than_random_search_at_equal_cost(method: str) -> None:
+    """With the loss expected exactly in the place of a SuperTransformer's: see tests/search/relaxation.py."""
+    limits = limit_at(0.2)
+    found = relaxed(method, limits, 0.2, range(1), 300).regrets
+    assert found.median < regrets("random", limits, 0.2, range(3), 300).regrets.median
+
+
+def test_the_relaxation_is_the_stand_in() -> None:
+    """Its table gives the stand-in's latency, and its expectation of one-hot choices the stand-in's loss."""
+    candidates, genes, loss, latency_ms = truth()
+    assert table_latency().latency_ms(genes) == pytest.approx(latency_ms, rel=1e-12)
+    for row in range(0, len(candidates), 9973):
+        mixtures = {
+            choice.name: Mixture((choice.values[genes[row, place]],), torch.ones(1))
+            for place, choice in enumerate(SPACE.choices)
+        }
+        expected, tokens = Family().loss(Family().soft(nn.Identity(), mixtures), None, 0.0)
+        assert float(expected) / tokens == pytest.approx(loss[row], rel=1e-9)
