@@ -74,15 +74,20 @@ def quality_of(
 ) -> dict[str, float | str]:
     """``loss`` on the split, and the task's metric on its first ``sources`` inputs (default: all).
 
-    ``per`` and ``wer`` as fractions, or ``bleu`` with sacrebleu's ``signature``.
+    The metric is told as by :func:`scores`.
     """
-    from hwnas.metrics import bleu, per_wer
-
     references = dict(list(task.references[split].items())[:sources])
     answers = translate(model, task, list(references), beam)
     quality: dict[str, float | str] = {"loss": validation_loss(model, family, task.pairs[split])}
+    return quality | scores(task, answers, list(references.values()))
+
+
+def scores(task: Task, answers: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float | str]:
+    """The task's metric on answers: ``per`` and ``wer`` as fractions, or ``bleu`` with sacrebleu's ``signature``."""
+    from hwnas.metrics import bleu, per_wer
+
     if task.metric == "per_wer":
-        rates = per_wer(answers, list(references.values()))
-        return quality | {"per": rates.per, "wer": rates.wer}
-    score = bleu(answers, list(references.values()))
-    return quality | {"bleu": score.score, "signature": score.signature}
+        rates = per_wer(answers, references)
+        return {"per": rates.per, "wer": rates.wer}
+    score = bleu(answers, references)
+    return {"bleu": score.score, "signature": score.signature}

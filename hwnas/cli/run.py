@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -24,24 +25,25 @@ def run(
     json: JsonOption = False,
 ) -> None:
     """Answer input with a bundle, as its own runner does."""
-    from hwnas.deploy.runner import BundleError, lines_of_stdin, note_on, shown
+    from hwnas.deploy.graphs import BundleError
+    from hwnas.deploy.runner import lines_of_stdin, note_on, shown
     from hwnas.deploy.verify import open_bundle
 
-    model = open_bundle(bundle, threads)
     answers: list[dict[str, str | None]] = []
     refused = 0
-    for line in text or lines_of_stdin():
-        try:
-            answer: str | None = model(line)
-        except BundleError as exc:
-            say(f"hwnas: {shown(line)}: {exc}")
-            answer, refused = None, refused + 1
-        else:
-            if note := note_on(model, line):
-                say(f"hwnas: {note}")
-        answers.append({"input": line, "output": answer})
-        if not json and answer is not None:
-            print(answer, flush=True)
+    with closing(open_bundle(bundle, threads)) as model:
+        for line in text or lines_of_stdin():
+            try:
+                answer: str | None = model(line)
+            except BundleError as exc:
+                say(f"hwnas: {shown(line)}: {exc}")
+                answer, refused = None, refused + 1
+            else:
+                if note := note_on(model, line):
+                    say(f"hwnas: {note}")
+            answers.append({"input": line, "output": answer})
+            if not json and answer is not None:
+                print(answer, flush=True)
     if json:
         emit(answers, True, "")
     if refused:

@@ -11,24 +11,20 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from exporters import Artifact
+from exporters import Artifact, Exporter
 from exporters.artifact import sha256_of
-from exporters.onnx import OnnxExporter
 from hwnas import __version__
 from hwnas.data.task import Task
 from hwnas.decoding import MaxTokens
 from hwnas.deploy.verify import DecodingReport
 from hwnas.errors import DeployError
-from hwnas.families.base import Family, GraphStage
+from hwnas.families.base import GraphStage, ModelGraphs
 from hwnas.files import write_text
 from hwnas.space import Candidate, SearchSpace
 from hwnas.workload import Workload
 from profiler.interval import Status
-
-if TYPE_CHECKING:
-    from torch import nn
 
 SCHEMA = 1
 MANIFEST, RUNNER, JOURNAL = "manifest.json", "hwnas_run.py", "measured.journal.jsonl"
@@ -82,17 +78,12 @@ class Proof:
     environment: Mapping[str, object]
 
 
-def write_graphs(
-    family: Family, model: nn.Module, workload: Workload, folder: Path
-) -> tuple[tuple[GraphStage, ...], dict[str, Artifact]]:
-    """Export a stand-alone model's deployable graphs into ``folder``; the stages say how they run."""
-    graphs = family.graphs(model, workload)
-    exporter = OnnxExporter()
-    artifacts = {
-        name: exporter.export(module, inputs, folder / f"{name}.onnx")
+def write_graphs(graphs: ModelGraphs, folder: Path, exporter: Exporter, precision: str) -> dict[str, Artifact]:
+    """Export a model's deployable graphs into ``folder``."""
+    return {
+        name: exporter.export(module, inputs, folder / f"{name}.{exporter.format}", precision=precision)
         for name, (module, inputs) in graphs.graphs.items()
     }
-    return graphs.stages, artifacts
 
 
 def write_support(task: Task, folder: Path) -> None:
@@ -101,6 +92,7 @@ def write_support(task: Task, folder: Path) -> None:
     (folder / "vocabulary.json").write_text(json.dumps(vocabularies, ensure_ascii=False), encoding="utf-8")
     here = Path(__file__).parent
     shutil.copyfile(here / "runner.py", folder / RUNNER)
+    shutil.copyfile(here / "graphs.py", folder / "hwnas_graphs.py")
     shutil.copyfile(here.parent / "data" / "vocabulary.py", folder / "hwnas_vocabulary.py")
 
 
@@ -110,6 +102,7 @@ def write_manifest(
     *,
     proof: Proof | None = None,
     quality: Mapping[str, object] | None = None,
+    quality_change: Mapping[str, object] | None = None,
     examples: Mapping[str, str] | None = None,
 ) -> dict[str, object]:
     """Write ``manifest.json`` over every other file of ``folder``, and return it."""
@@ -118,6 +111,8 @@ def write_manifest(
     manifest: dict[str, object] = {
         "schema": SCHEMA,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "format": next(artifact.format for artifact in subject.artifacts.values()),
+        "precision": next(artifact.precision for artifact in subject.artifacts.values()),
         "family": space.family,
         "space": {"name": space.name, "fingerprint": space.fingerprint},
         "architecture": subject.candidate.as_dict(),
@@ -139,6 +134,7 @@ def write_manifest(
         "predicted_for": promise.predicted_for,
         "proof": None if proof is None else asdict(proof),
         "quality": quality,
+        "quality_change": quality_change,
         "examples": examples,
         "versions": {"hwnas": __version__, "python": platform.python_version(), **versions},
         "files": _files_in(folder),

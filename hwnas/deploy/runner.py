@@ -1,4 +1,4 @@
-"""Answer real input with a bundle: python hwnas_run.py "some text". Needs only numpy and onnxruntime.
+"""Answer real input with a bundle: python hwnas_run.py "some text". Needs numpy and the runtime of the bundle's format.
 
 This file is copied into every bundle as hwnas_run.py, and is what `hwnas run` itself uses.
 """
@@ -9,7 +9,6 @@ import argparse
 import hashlib
 import json
 import math
-import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,14 +16,12 @@ from typing import Any
 
 import numpy as np
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when it is imported; without it what it sees is sent away
-
-import onnxruntime as ort
-
 try:
-    from hwnas_vocabulary import BOS, EOS, SymbolVocabulary, VocabularyError, vocabulary_from_dict
+    from hwnas_graphs import BundleError, Graph, open_graph
+    from hwnas_vocabulary import BOS, EOS, PAD, SymbolVocabulary, VocabularyError, vocabulary_from_dict
 except ImportError:  # inside hwnas
-    from hwnas.data.vocabulary import BOS, EOS, SymbolVocabulary, VocabularyError, vocabulary_from_dict
+    from hwnas.data.vocabulary import BOS, EOS, PAD, SymbolVocabulary, VocabularyError, vocabulary_from_dict
+    from hwnas.deploy.graphs import BundleError, Graph, open_graph
 
 SCHEMA = 1
 
@@ -34,10 +31,6 @@ Ranking = list[tuple[Ids, float]]
 
 Step = Callable[[Sequence[int], int, Sequence[int]], Any]
 """(token of each row, position, row of the last step each row goes on from) -> logits (rows, vocabulary)."""
-
-
-class BundleError(Exception):
-    """The bundle cannot be used, or the input cannot be answered; the message says why."""
 
 
 def greedy(step: Step, most: int) -> Ids:
@@ -108,11 +101,71 @@ def _largest(total: Any, count: int) -> list[tuple[float, int, int]]:
     return [(float(flat[place]), *divmod(int(place), total.shape[1])) for place in places]
 
 
+class Loop:
+    """How an encoder and a decoder step answer together: which input is fed by what, all names by the manifest's.
+
+    ``run`` are the two graphs. With graphs of fixed shapes the source is padded to ``source_tokens``, and a search
+    has at most ``target_tokens`` steps; None where shapes are not fixed.
+    """
+
+    def __init__(self, stages: Sequence[Any], graphs: Mapping[str, Any], beam: int) -> None:
+        if len(stages) != 2:
+            raise BundleError(f"{len(stages)} graph(s) in a row; this runner runs an encoder and a decoder step")
+        encoder, decoder = stages
+        self.graphs = (str(encoder["graph"]), str(decoder["graph"]))
+        self.inputs, self.outputs = (
+            {graph: [str(entry["name"]) for entry in graphs[graph][side]] for graph in self.graphs}
+            for side in ("inputs", "outputs")
+        )
+        self.beam = beam
+        self.run: tuple[Graph, ...] = ()
+        (self._source_name,) = self.inputs[self.graphs[0]]
+        self._feeds = {name: feed.partition(".")[2] for name, feed in decoder["feeds"].items()}
+        self._carry: dict[str, str] = dict(decoder["carry"])
+        self._initial = {name: tuple(shape) for name, shape in decoder["initial"].items()}
+        self._counter: str | None = decoder["counter"]
+        given = {*self._feeds, *self._carry, self._counter}
+        (self._tokens_name,) = (name for name in self.inputs[self.graphs[1]] if name not in given)
+        carried = self._carry.values()
+        (self._logits_name,) = (name for name in self.outputs[self.graphs[1]] if name not in carried)
+        length = graphs[self.graphs[0]]["inputs"][0]["shape"][1]
+        fixed = isinstance(length, int)
+        self.source_tokens: int | None = length if fixed else None
+        self.target_tokens: int | None = int(decoder["repeat"]) if fixed else None
+
+    def start(self, source: Sequence[int]) -> Step:
+        """The steps of one input: they share what the encoder gave, and each extends the last one's caches."""
+        encode, follow = self.run
+        padding = [PAD] * ((self.source_tokens or len(source)) - len(source))
+        memory = encode({self._source_name: np.array([[*source, *padding]], dtype=np.int64)})
+        fixed = {name: memory[output] for name, output in self._feeds.items()}
+        caches = {name: np.zeros((self.beam, *shape[1:]), dtype=np.float32) for name, shape in self._initial.items()}
+
+        def step(tokens: Sequence[int], position: int, parents: Sequence[int]) -> Any:
+            nonlocal caches
+            if list(parents) != list(range(self.beam)):
+                caches = {name: cache[np.array(parents)] for name, cache in caches.items()}
+            inputs = {self._tokens_name: np.array(tokens, dtype=np.int64), **fixed, **caches}
+            if self._counter is not None:
+                inputs[self._counter] = np.array([position], dtype=np.int64)
+            outputs = follow(inputs)
+            caches = {name: outputs[output] for name, output in self._carry.items()}
+            return outputs[self._logits_name]
+
+        return step
+
+    def decode(self, source: Sequence[int], most: int, penalty: float, trace: list[Ranking] | None = None) -> Ids:
+        """Ids of the answer to source ids (with EOS), up to and with EOS, or ``most``; ``trace``: see beam_search."""
+        if self.beam == 1:
+            return greedy(self.start(source), most)
+        return beam_search(self.start(source), self.beam, most, penalty, trace)
+
+
 class Bundle:
     """A deployed model: the graphs, how they are wired, and both vocabularies.
 
     ``beam`` is the number of hypotheses it searches with; 1 is greedy. Raises BundleError if a
-    file is missing or is not the one that was exported.
+    file is missing or is not the one that was exported, or if its runtime is not installed here.
     """
 
     def __init__(self, folder: Path, threads: int | None = None) -> None:
@@ -129,7 +182,8 @@ class Bundle:
             self.beam = int(self.manifest["decoding"]["beam"])
             self.length_penalty = float(self.manifest["decoding"]["length_penalty"])
             self._most = {name: int(value) for name, value in self.manifest["max_tokens"].items()}
-            self._wire(self.manifest["stages"], self.manifest["graphs"])
+            self._loop = Loop(self.manifest["stages"], self.manifest["graphs"], self.beam)
+            self.format = str(self.manifest.get("format", "onnx"))
             threads = threads or int(self.manifest["threads"])
         except FileNotFoundError as exc:
             raise BundleError(f"{folder} is not a bundle: {Path(exc.filename).name} is missing") from None
@@ -137,56 +191,21 @@ class Bundle:
             raise BundleError(f"{folder} cannot be read: {exc.strerror}: {exc.filename}") from None
         except (ValueError, KeyError, TypeError, AttributeError, VocabularyError) as exc:
             raise BundleError(f"{folder} is no bundle, or is damaged ({exc!r}); export it again") from None
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        self._encoder, self._decoder = (
-            ort.InferenceSession(str(folder / f"{graph}.onnx"), options, ["CPUExecutionProvider"])
-            for graph in self._graphs
-        )
+        self.open(threads)
 
-    def _wire(self, stages: Sequence[Any], graphs: Mapping[str, Any]) -> None:
-        """Which input is fed by what: all names come from the manifest."""
-        if len(stages) != 2:
-            raise BundleError(
-                f"{self.folder} has {len(stages)} graph(s) in a row; this runner runs an encoder and a decoder step"
+    def open(self, threads: int) -> None:
+        """Open the graphs, in this process."""
+        loop = self._loop
+        loop.run = tuple(
+            open_graph(
+                self.folder / f"{graph}.{self.format}", self.format, threads, loop.inputs[graph], loop.outputs[graph]
             )
-        encoder, decoder = stages
-        self._graphs = (str(encoder["graph"]), str(decoder["graph"]))
-        inputs, outputs = (
-            {graph: [str(entry["name"]) for entry in graphs[graph][side]] for graph in self._graphs}
-            for side in ("inputs", "outputs")
+            for graph in loop.graphs
         )
-        (self._source_name,) = inputs[self._graphs[0]]
-        self._memory_names, self._step_names = (outputs[graph] for graph in self._graphs)
-        self._feeds = {name: feed.partition(".")[2] for name, feed in decoder["feeds"].items()}
-        self._carry: dict[str, str] = dict(decoder["carry"])
-        self._initial = {name: tuple(shape) for name, shape in decoder["initial"].items()}
-        self._counter: str | None = decoder["counter"]
-        given = {*self._feeds, *self._carry, self._counter}
-        (self._tokens_name,) = (name for name in inputs[self._graphs[1]] if name not in given)
-        (self._logits_name,) = (name for name in self._step_names if name not in self._carry.values())
 
-    def _start(self, source: Sequence[int]) -> Step:
-        """The steps of one input: they share what the encoder gave, and each extends the last one's caches."""
-        values = self._encoder.run(self._memory_names, {self._source_name: np.array([source], dtype=np.int64)})
-        memory = dict(zip(self._memory_names, values, strict=True))
-        fixed = {name: memory[output] for name, output in self._feeds.items()}
-        caches = {name: np.zeros((self.beam, *shape[1:]), dtype=np.float32) for name, shape in self._initial.items()}
-
-        def step(tokens: Sequence[int], position: int, parents: Sequence[int]) -> Any:
-            nonlocal caches
-            if list(parents) != list(range(self.beam)):
-                caches = {name: cache[np.array(parents)] for name, cache in caches.items()}
-            inputs = {self._tokens_name: np.array(tokens, dtype=np.int64), **fixed, **caches}
-            if self._counter is not None:
-                inputs[self._counter] = np.array([position], dtype=np.int64)
-            outputs = dict(zip(self._step_names, self._decoder.run(self._step_names, inputs), strict=True))
-            caches = {name: outputs[output] for name, output in self._carry.items()}
-            return outputs[self._logits_name]
-
-        return step
+    def close(self) -> None:
+        """Let the graphs go."""
+        self._loop.run = ()
 
     def max_tokens(self, source: Sequence[int]) -> int:
         """How many decoder steps an input may take."""
@@ -194,14 +213,16 @@ class Bundle:
 
     def decode(self, source: Sequence[int], trace: list[Ranking] | None = None) -> Ids:
         """Ids of the answer to source ids (with EOS), up to and with EOS; ``trace`` as :func:`beam_search`."""
-        step, most = self._start(source), self.max_tokens(source)
-        if self.beam == 1:
-            return greedy(step, most)
-        return beam_search(step, self.beam, most, self.length_penalty, trace)
+        return self._loop.decode(source, self.max_tokens(source), self.length_penalty, trace)
+
+    @property
+    def longest(self) -> int:
+        """How many tokens a source may have, EOS included."""
+        return self._loop.source_tokens or self._most["limit"]
 
     def takes(self, source: Sequence[int]) -> bool:
         """Whether source ids are not too many."""
-        return len(source) <= self._most["limit"]
+        return len(source) <= self.longest
 
     def unread(self, text: str) -> tuple[str, ...]:
         """What of ``text`` a vocabulary of pieces does not know: the model sees `<unk>` there."""
@@ -217,8 +238,11 @@ class Bundle:
             known = " ".join(self.source.symbols[4:])
             raise BundleError(f"{' '.join(map(repr, unknown))} is not among the symbols this model knows: {known}")
         if not self.takes(source):
-            raise BundleError(f"the input has {len(source)} tokens; this model takes at most {self._most['limit']}")
-        answer: str = self.target.decode(self.decode(source))
+            raise BundleError(f"the input has {len(source)} tokens; this model takes at most {self.longest}")
+        ids, most = self.decode(source), self._loop.target_tokens
+        if most is not None and len(ids) == most and ids[-1] != EOS:
+            raise BundleError(f"the answer is longer than the {most} tokens that this bundle's graphs were made for")
+        answer: str = self.target.decode(ids)
         return answer
 
 
@@ -259,16 +283,29 @@ def note_on(bundle: Bundle, text: str) -> str | None:
     return f"{shown(text)}: {' '.join(unread)} {are} unknown to this model and {were} read as <unk>"
 
 
+def serve_ids(bundle: Bundle) -> int:
+    """Answer JSON lists of source ids with ``{"ids": [...], "trace": [...]}``, until standard input ends."""
+    print(json.dumps({"ready": True}), flush=True)
+    for line in sys.stdin:
+        trace: list[Ranking] = []
+        ids = bundle.decode(tuple(json.loads(line)), trace)
+        print(json.dumps({"ids": ids, "trace": trace}), flush=True)
+    return 0
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line of a bundle: 0 if every input was answered, 3 if some, 1 if none, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(description="Answer input with the bundle in this folder.")
     parser.add_argument("text", nargs="*", help="inputs; else one per line from standard input")
     parser.add_argument("--bundle", type=Path, default=Path(__file__).resolve().parent)
     parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--ids", action="store_true", help="serve a program: lines of source ids in, of answers out")
     arguments = parser.parse_args(argv)
     answered = refused = 0
     try:
         bundle = Bundle(arguments.bundle, arguments.threads)
+        if arguments.ids:
+            return serve_ids(bundle)
         for text in arguments.text or lines_of_stdin():
             try:
                 answer = bundle(text)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,9 +36,19 @@ class DecodingReport:
     examples: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The report, and both answers to each source: ``given`` by the bundle, ``wanted`` by PyTorch."""
+
+    report: DecodingReport
+    sources: tuple[str, ...]
+    given: tuple[Ids, ...]
+    wanted: tuple[Ids, ...]
+
+
 def compare_decoding(
     bundle: Bundle, model: nn.Module, task: Task, sources: Sequence[str], parity_error: float
-) -> DecodingReport:
+) -> Comparison:
     """Decode ``sources`` with the bundle's own runner and with PyTorch, and compare.
 
     With e = ``parity_error``, answers that differ are a near tie if the runner's choice follows
@@ -59,10 +71,11 @@ def compare_decoding(
     else:
         expected = beam_search(model, encoded, beam, limits, length_penalty=bundle.length_penalty)
     equal = ties = 0
-    examples = []
+    examples, answers = [], []
     for source, ids, wanted in zip(sources, encoded, expected, strict=True):
         trace: list[Ranking] = []
         given = bundle.decode(ids, trace)
+        answers.append(given)
         if given == wanted:
             equal += 1
         elif (
@@ -74,7 +87,8 @@ def compare_decoding(
         else:
             examples.append(f"{source}: {bundle.target.decode(given)!r} instead of {bundle.target.decode(wanted)!r}")
     different = len(sources) - equal - ties
-    return DecodingReport(len(sources), beam, equal, ties, different, parity_error, tuple(examples[:5]))
+    report = DecodingReport(len(sources), beam, equal, ties, different, parity_error, tuple(examples[:5]))
+    return Comparison(report, tuple(sources), tuple(answers), tuple(expected))
 
 
 def _greedy_tie(model: nn.Module, source: Ids, given: Ids, wanted: Ids, parity_error: float) -> bool:
@@ -136,11 +150,27 @@ def _torch_step(model: nn.Module, source: Ids, beam: int) -> runner.Step:
 
 
 def open_bundle(folder: Path, threads: int | None = None) -> Bundle:
-    """The bundle in ``folder``; raises :class:`hwnas.errors.DeployError` if it cannot be trusted."""
-    from hwnas.deploy.runner import BundleError
+    """The bundle in ``folder``, to be closed; one of TVM is answered in that toolchain's environment.
+
+    Raises :class:`hwnas.errors.DeployError` if it cannot be trusted or its runtime is not here.
+    """
+    from hwnas.deploy.graphs import BundleError
     from hwnas.errors import DeployError
 
     try:
+        if format_in(folder) == "tvm" and find_spec("tvm") is None:
+            from hwnas.deploy.remote import RemoteBundle
+            from profiler.toolchain.place import installed_python
+
+            return RemoteBundle(folder, installed_python("tvm"), threads)
         return Bundle(folder, threads)
     except BundleError as exc:
         raise DeployError(str(exc)) from exc
+
+
+def format_in(folder: Path) -> str:
+    """The format of the bundle in ``folder``, as far as it says; opening it tells whether to trust that."""
+    try:
+        return str(json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["format"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "onnx"

@@ -54,9 +54,10 @@ def export(model: nn.Module, task: Task, tmp_path_factory: pytest.TempPathFactor
 
     def run(out: Path, *, beam: int = 1, promise: Promise | None = None, **changes: Any) -> dict[str, Any]:
         workload = replace(SPACE.workload, beam=beam)
+        device = changes.pop("device", HERE)
         return export_bundle(
             SPACE, FAMILY, CANDIDATE, changes.pop("model", model), changes.pop("task", task),
-            changes.pop("workload", workload), HERE, promise or Promise(), out, cache=cache, decoded=25, **changes,
+            changes.pop("workload", workload), device, promise or Promise(), out, cache=cache, decoded=25, **changes,
         )  # fmt: skip
 
     yield run

@@ -15,7 +15,7 @@ from exporters.artifact import sha256_of
 from hwnas.deploy import export as exporting
 from hwnas.deploy.bundle import replacing
 from hwnas.deploy.runner import Bundle
-from hwnas.deploy.verify import DecodingReport, open_bundle
+from hwnas.deploy.verify import Comparison, DecodingReport, open_bundle
 from hwnas.errors import DeployError, WorkloadError
 from hwnas.evaluation import quality_of
 from hwnas.families.base import Vocabularies
@@ -230,10 +230,10 @@ def test_inputs_that_are_too_long_are_not_compared(model, task, greedy_bundle, m
 
     def compare(bundle, model, task, sources, error):
         seen.extend(sources)
-        return DecodingReport(len(sources), 1, len(sources), 0, 0, error, ())
+        return Comparison(DecodingReport(len(sources), 1, len(sources), 0, 0, error, ()), tuple(sources), (), ())
 
     monkeypatch.setattr(exporting, "compare_decoding", compare)
     texts = {"a" * 200: ("V",), "abc": ("V W X",)}
     long = replace(task, references={**task.references, "test": texts})
-    exporting._decoded_alike(Bundle(greedy_bundle), model, long, 10, [0.0], lambda message: None)
+    exporting._decoded_alike(Bundle(greedy_bundle), model, long, 10, [0.0], "fp32", lambda message: None)
     assert seen == ["abc"]

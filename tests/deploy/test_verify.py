@@ -58,7 +58,7 @@ class NoisyBundle:
 def report(seed: int, beam: int, error: float, parity_error: float, penalty: float = 1.0) -> Any:
     model = Markov(seed)
     bundle = cast("Bundle", NoisyBundle(model, beam, error, penalty))
-    return compare_decoding(bundle, model, TASK, SOURCES, parity_error)
+    return compare_decoding(bundle, model, TASK, SOURCES, parity_error).report
 
 
 @given(
@@ -102,11 +102,11 @@ def test_the_log_probability_is_that_of_the_search() -> None:
 def test_a_bundle_decodes_as_its_own_model_and_not_as_another(folder, model, task, request) -> None:
     bundle = Bundle(request.getfixturevalue(folder))
     words = list(task.references["test"])
-    found = compare_decoding(bundle, model, task, words, 1e-5)
+    found = compare_decoding(bundle, model, task, words, 1e-5).report
     assert (found.equal, found.different, found.inputs) == (len(words), 0, len(words))
     torch.manual_seed(1)
     other = FAMILY.model(SPACE, SPACE.extreme(0), vocabularies_of(task))
-    assert compare_decoding(bundle, other, task, words[:5], 1e-5).different > 0
+    assert compare_decoding(bundle, other, task, words[:5], 1e-5).report.different > 0
 
 
 def vocabularies_of(task: Task) -> Any:

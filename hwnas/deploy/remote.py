@@ -1,0 +1,64 @@
+"""A bundle answered by its own runner in another process: where its runtime has an environment of its own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from hwnas.deploy.bundle import RUNNER
+from hwnas.deploy.graphs import BundleError
+from hwnas.deploy.runner import Bundle, Ids, Ranking
+from profiler.errors import TransportError
+from profiler.transports.local import LocalChannel
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_TIMEOUT_S = 300.0
+"""The longest that opening the graphs, or one answer, may take."""
+
+
+class RemoteBundle(Bundle):
+    """As :class:`Bundle`; the graphs are opened, and run, by ``python``. Close it when done."""
+
+    def __init__(self, folder: Path, python: Path, threads: int | None = None) -> None:
+        self._python = python
+        super().__init__(folder, threads)
+
+    def open(self, threads: int) -> None:
+        """Start the runner that came with the bundle."""
+        argv = [str(self._python), "-B", str(self.folder / RUNNER), "--ids", "--threads", str(threads)]
+        self._channel = LocalChannel(argv)
+        self._read()
+
+    def decode(self, source: Sequence[int], trace: list[Ranking] | None = None) -> Ids:
+        """As the runner does; raises :class:`BundleError` with its last words if it ends."""
+        try:
+            self._channel.write_line(json.dumps(list(source)))
+        except TransportError:
+            self._failed()
+        answer = self._read()
+        if trace is not None:
+            trace += [[(tuple(ids), value) for ids, value in ranking] for ranking in answer["trace"]]
+        return tuple(answer["ids"])
+
+    def close(self) -> None:
+        """End the process."""
+        self._channel.close()
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            line = self._channel.read_line(_TIMEOUT_S)
+        except TimeoutError as exc:
+            self.close()
+            raise BundleError(f"{self.folder}: {exc}") from None
+        if line is None:
+            self._failed()
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+    def _failed(self) -> NoReturn:
+        status, words = self._channel.close(), self._channel.stderr_tail().splitlines()
+        said = words[-1].removeprefix("hwnas_run: ") if words else f"its runner ended with {status}"
+        raise BundleError(said)
