@@ -33,7 +33,8 @@ def report(
 ) -> None:
     """Write runs as one HTML page that works offline.
 
-    It has the answer, the Pareto front, proofs, conditions, and how to do it again. A part that a run lacks is named on the page, with the command that makes it.
+    It has the answer, the Pareto front, proofs, conditions, and how to do it again. A part that a run lacks is
+    named on the page, with the command that makes it.
     """
     from hwnas.report.page import write_report
     from hwnas.report.run import PAGE
