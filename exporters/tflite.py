@@ -21,9 +21,10 @@ from exporters.whole import whole
 if TYPE_CHECKING:
     from torch import nn
 
-PRECISIONS = ("fp32", "int8", "int8-dynamic")
+PRECISIONS = ("fp32", "fp16", "int8", "int8-dynamic")
 """``int8``: weights and activations, inputs and outputs too, by ranges seen on representative inputs.
-``int8-dynamic``: weights in int8, activations quantised at run time, inputs and outputs in fp32."""
+``int8-dynamic``: weights in int8, activations quantised at run time, inputs and outputs in fp32.
+``fp16``: weights in float16, which the runtime widens when it loads them; all else in fp32."""
 
 
 class ConversionError(Exception):
@@ -61,6 +62,8 @@ class TfliteExporter:
     """
 
     converter: Converter
+    by_tensor: bool = False
+    """``int8-dynamic`` has one scale a weight, not one a channel: what TensorFlow Lite up to 2.14 needs."""
 
     @property
     def format(self) -> Format:
@@ -72,7 +75,8 @@ class TfliteExporter:
         """torch's version, which traces the module, and the converter's."""
         from importlib import metadata
 
-        return f"torch-{metadata.version('torch')}/{self.converter.producer}"
+        scales = "/by-tensor" if self.by_tensor else ""
+        return f"torch-{metadata.version('torch')}/{self.converter.producer}{scales}"
 
     def export(self, module: nn.Module, inputs: GraphInputs, path: Path, *, precision: str = "fp32") -> Artifact:
         """Write ``module`` to ``path``, with ``PATH.npz`` (reference) and ``PATH.json`` (sidecar).
@@ -124,6 +128,8 @@ class TfliteExporter:
         path: Path,
     ) -> Mapping[str, Any]:
         log = path.with_name(path.name + ".log")
+        if self.by_tensor and precision == "int8-dynamic":
+            precision = "int8-dynamic-by-tensor"
         try:
             facts = self.converter.convert(
                 program, representative, tuple(inputs.tensors), inputs.outputs, precision, graph, log

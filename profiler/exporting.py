@@ -20,7 +20,13 @@ from profiler.toolchain.place import tuned_file
 if TYPE_CHECKING:
     from profiler.devices import Device
 
-FORMATS: Mapping[str, Format] = {"onnxruntime": "onnx", "litert": "tflite", "tvm": "tvm", "ethos-u": "tflite"}
+FORMATS: Mapping[str, Format] = {
+    "onnxruntime": "onnx",
+    "litert": "tflite",
+    "tflite": "tflite",
+    "tvm": "tvm",
+    "ethos-u": "tflite",
+}
 """What a runtime runs, or an engine reads; an engine that is not named here reads ONNX."""
 
 RUNTIMES: Mapping[str, str] = {"onnx": "onnxruntime", "tflite": "litert", "tvm": "tvm"}
@@ -71,7 +77,7 @@ def open_exporter(runtime: str, target: str = "native", *, tuned: bool = True) -
         return
     converter = ToolchainConverter()
     try:
-        yield TfliteExporter(converter)
+        yield TfliteExporter(converter, by_tensor=runtime == "tflite")
     finally:
         converter.close()
 

@@ -16,7 +16,7 @@ class HardwareDevice(BaseModel):
 
     name: str
     description: str = ""
-    runtime: Literal["onnxruntime", "litert", "tvm"] = "onnxruntime"
+    runtime: Literal["onnxruntime", "litert", "tflite", "tvm"] = "onnxruntime"
     threads: int = Field(default=1, ge=1, strict=True)
     clock: Literal["wall", "thread_cpu"] | None = None
     cores: tuple[int, ...] | None = None

@@ -30,7 +30,7 @@ from hwnas.profiling import Progress, program_of, quietly
 from hwnas.space import Candidate, SearchSpace
 from hwnas.workload import Workload
 from profiler import Device
-from profiler.exporting import FIXED_SHAPES, format_of, open_exporter
+from profiler.exporting import FIXED_SHAPES, exporter_for, format_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -83,7 +83,7 @@ def export_bundle(
     max_tokens = MaxTokens.for_model(model)
     if fixed:
         max_tokens = replace(max_tokens, limit=workload.target_tokens)
-    with replacing(out) as folder, open_exporter(device.runtime) as exporter:
+    with replacing(out) as folder, exporter_for(device) as exporter:
         say(f"exporting {exporter.format} in {precision}")
         graphs, sentences = deployed.graphs(model, workload), 0
         if precision != "fp32":

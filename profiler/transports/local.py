@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,9 @@ from typing import TYPE_CHECKING
 from profiler.errors import TransportError
 from profiler.hardware import LocalDevice
 from profiler.transports import Channel, Completed, Transport
+
+TOOLCHAINS: Mapping[str, str] = {"tvm": "tvm", "tflite": "tflite-runtime"}
+"""Runtimes that cannot share our environment, and the toolchain each is in."""
 
 _STDERR_LINES = 20
 _GRACE_S = 5.0
@@ -175,11 +178,11 @@ def open_local(device: LocalDevice) -> LocalTransport:
 
     Raises :class:`profiler.errors.ToolchainError`, with the command that installs it, if that is missing.
     """
-    if device.runtime != "tvm":
+    if device.runtime not in TOOLCHAINS:
         return LocalTransport()
     from profiler.toolchain.place import installed_python
 
-    return LocalTransport(str(installed_python("tvm")))
+    return LocalTransport(str(installed_python(TOOLCHAINS[device.runtime])))
 
 
 if TYPE_CHECKING:

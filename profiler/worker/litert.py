@@ -1,8 +1,9 @@
-"""The runtime litert: interpreters of programs of TFLite graphs."""
+"""The runtimes litert and tflite (its name up to 2.14): interpreters of programs of TFLite graphs."""
 
 from __future__ import annotations
 
 import functools
+import importlib
 from collections.abc import Callable
 from importlib import metadata
 from typing import Any
@@ -12,6 +13,12 @@ import numpy as np
 from .protocol import Request, WorkerError
 from .stages import Arrays, check_wiring, inputs_of, lookup, require_stages, source
 
+PACKAGES = {
+    "litert": ("ai-edge-litert", "ai_edge_litert.interpreter", "pip install 'hwnas[litert]'"),
+    "tflite": ("tflite-runtime", "tflite_runtime.interpreter", "run: hwnas toolchain install tflite-runtime"),
+}
+"""Runtime -> its package, the module with the interpreter, and what installs it."""
+
 
 class LiteRt:
     """Programs on LiteRT (TFLite), with its XNNPACK kernels. A graph has fixed shapes and keeps its state.
@@ -20,16 +27,16 @@ class LiteRt:
     returned as the real numbers it stands for: quantising is the caller's part, and not timed.
     """
 
-    def __init__(self, threads: int, provider: str) -> None:
+    def __init__(self, threads: int, provider: str, name: str = "litert") -> None:
         if provider != "cpu":
-            raise WorkerError(f"the runtime litert has no provider {provider!r}; use provider: cpu")
+            raise WorkerError(f"the runtime {name} has no provider {provider!r}; use provider: cpu")
+        package, module, remedy = PACKAGES[name]
         try:
-            from ai_edge_litert import interpreter  # type: ignore[import-not-found, import-untyped, unused-ignore]
+            self.interpreter = importlib.import_module(module).Interpreter
         except ImportError as exc:
-            raise WorkerError(f"the runtime litert needs ai-edge-litert ({exc}); pip install 'hwnas[litert]'") from exc
-        self.interpreter = interpreter.Interpreter
+            raise WorkerError(f"the runtime {name} needs {package} ({exc}); {remedy}") from exc
         self.threads = threads
-        self.version = f"litert-{metadata.version('ai-edge-litert')}"
+        self.version = f"{name}-{metadata.version(package)}"
 
     def open(self, path: str) -> Any:
         """An interpreter of a graph, its memory laid out."""
@@ -118,7 +125,7 @@ class LiteRtGraph:
         }
         invoke = getattr(getattr(interpreter, "_interpreter", None), "Invoke", None)
         if invoke is None:
-            raise WorkerError(f"this ai-edge-litert ({metadata.version('ai-edge-litert')}) is not known; install 2.3")
+            raise WorkerError(f"{where}: this interpreter is not known; install ai-edge-litert 2.3")
         self.invoke: Callable[[], object] = invoke
 
     def set(self, name: str, value: Any) -> None:

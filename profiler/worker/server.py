@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import itertools
 import json
@@ -14,6 +15,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from .board import Watch
 from .counters import counters
 from .facts import facts
 from .litert import LiteRt, LiteRtProgram
@@ -25,7 +27,12 @@ from .tvm_runtime import TvmProgram, TvmRuntime
 
 Runtime = OnnxRuntime | LiteRt | TvmRuntime
 Loaded = OnnxProgram | LiteRtProgram | TvmProgram
-RUNTIMES: dict[str, Callable[[int, str], Runtime]] = {"onnxruntime": OnnxRuntime, "litert": LiteRt, "tvm": TvmRuntime}
+RUNTIMES: dict[str, Callable[[int, str], Runtime]] = {
+    "onnxruntime": OnnxRuntime,
+    "litert": LiteRt,
+    "tflite": functools.partial(LiteRt, name="tflite"),
+    "tvm": TvmRuntime,
+}
 
 
 class Worker:
@@ -37,6 +44,7 @@ class Worker:
         self.programs: dict[str, Loaded] = {}
         self.references: dict[str, Callable[[], None]] = {}
         self.first_call_ns = 0
+        self.watch = Watch()
         self.numbers = itertools.count(1)
 
     def handle(self, request: Request) -> Request:
@@ -51,7 +59,7 @@ class Worker:
             "facts": lambda _: {"facts": facts(self.threads, self.ready.version)},
             "survey": lambda asked: survey(asked["seconds"], self.threads, self.ready.version),
             "reference": self.reference,
-            "counters": lambda _: {"counters": {**counters(), "first_call_ns": self.first_call_ns}},
+            "counters": lambda _: {"counters": {**counters(), **self.watch.look(), "first_call_ns": self.first_call_ns}},
             "ping": lambda _: {},
         }
         operation = request.get("op")
@@ -125,6 +133,7 @@ class Worker:
             cpu_end, wall_end = cpu(), wall()
             walls.append(wall_end - wall_start)
             cpus.append(cpu_end - cpu_start)
+        self.watch.timed()
         return {"wall_ns": walls, "cpu_ns": cpus}
 
     def run(self, request: Request) -> Request:

@@ -12,6 +12,7 @@ from contracts.timing_session import TimingSessionContract
 
 from exporters import Artifact
 from profiler import LocalDevice, ParityError, Program, SessionError, Stage, TimingSession, check_parity, open_session
+from profiler.errors import ToolchainError
 from profiler.parity import reference_tensors
 from profiler.transports.local import LocalTransport
 from profiler.worker_session import WorkerSession
@@ -146,3 +147,50 @@ def test_without_the_runtime_the_extra_is_named(tmp_path: Path) -> None:
 
 def test_the_target_names_the_version(shared_session: TimingSession) -> None:
     assert shared_session.target.runtime.startswith("litert-2.")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "int8-dynamic"])
+def test_the_interpreter_of_old_boards_runs_what_we_export(tmp_path: Path, precision: str) -> None:
+    """tflite-runtime 2.14 in its own environment, with numpy 1, by the same worker."""
+    pytest.importorskip("torch", reason="exports")
+    from contracts.exporter import feed, step
+    from contracts.toolchains import need
+
+    from profiler.exporting import open_exporter
+
+    need("tflite-runtime")
+    need("litert-torch")
+    device = LocalDevice(name="here", kind="local", runtime="tflite")
+    session = open_session(device, tmp_path)
+    try:
+        assert session.target.runtime == "tflite-2.14.0"
+        assert str(session.facts()["numpy"]).startswith("1.")
+        with open_exporter("tflite") as exporter:
+            for number, build in enumerate((feed, step)):
+                artifact = exporter.export(*build(), tmp_path / f"{number}.tflite", precision=precision)
+                handle = session.load(Program.single(artifact))
+                session.time(handle, 3, 2)
+                parity = check_parity(artifact, session.run(handle), "here")
+                assert parity.snr_db > {"fp32": 100, "int8-dynamic": 35}[precision]
+    finally:
+        session.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stem", ["linear", "linear-int8", "feed", "feed-int8", "counting", "embedding-int8"])
+def test_the_interpreter_of_old_boards_runs_the_files_of_new_ones(tmp_path: Path, stem: str) -> None:
+    from contracts.toolchains import need
+
+    need("tflite-runtime")
+    session = open_session(LocalDevice(name="here", kind="local", runtime="tflite"), tmp_path)
+    try:
+        check_parity(golden(stem), session.run(session.load(Program.single(golden(stem)))), "here")
+    finally:
+        session.close()
+
+
+def test_without_its_environment_the_old_interpreter_is_named(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(ToolchainError, match="run: hwnas toolchain install tflite-runtime"):
+        open_session(LocalDevice(name="here", kind="local", runtime="tflite"), tmp_path)

@@ -18,10 +18,41 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from ai_edge_litert import schema_py_generated as schema  # noqa: E402
 from ai_edge_litert.interpreter import Interpreter  # noqa: E402
-from ai_edge_quantizer import quantizer, recipe  # noqa: E402
+from ai_edge_quantizer import qtyping, quantizer, recipe, recipe_manager  # noqa: E402
+from ai_edge_quantizer.algorithm_manager import AlgorithmName  # noqa: E402
 from ai_edge_quantizer.utils import qsv_utils  # noqa: E402
 
-_RECIPES = {"int8": recipe.static_wi8_ai8, "int8-dynamic": recipe.dynamic_wi8_afp32}
+
+def _half_weights() -> Any:
+    """Weights kept in float16; the runtime makes them float32 again when it loads them."""
+    recipes = recipe_manager.RecipeManager()
+    recipes.add_weight_only_config(
+        regex=".*",
+        operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
+        num_bits=16,
+        algorithm_key=AlgorithmName.FLOAT_CASTING,
+    )
+    return recipes.get_quantization_recipe()
+
+
+def _dynamic_by_tensor() -> Any:
+    """One scale for all of a weight: TensorFlow Lite 2.14 takes the first channel's for all, and is wrong."""
+    recipes = recipe_manager.RecipeManager()
+    recipes.add_dynamic_config(
+        regex=".*",
+        operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
+        num_bits=8,
+        granularity=qtyping.QuantGranularity.TENSORWISE,
+    )
+    return recipes.get_quantization_recipe()
+
+
+_RECIPES = {
+    "int8": recipe.static_wi8_ai8,
+    "int8-dynamic": recipe.dynamic_wi8_afp32,
+    "int8-dynamic-by-tensor": _dynamic_by_tensor,
+    "fp16": _half_weights,
+}
 _LOOKED_UP = {"EMBEDDING_LOOKUP": 1, "GATHER": 0}
 """Operators that read some rows of a table, and which input that is."""
 
