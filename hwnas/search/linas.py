@@ -30,11 +30,11 @@ class LinasSettings:
     """
 
     evaluations: int = 500
-    initial: int = 40
-    batch: int = 20
+    initial: int = 30
+    batch: int = 10
     predictor: str = "gp"
-    population: int = 60
-    generations: int = 8
+    population: int = 80
+    generations: int = 10
 
     def __post_init__(self) -> None:
         for name, least in (("evaluations", 1), ("initial", 8), ("batch", 1), ("population", 2), ("generations", 1)):

@@ -100,9 +100,9 @@ def test_a_model_of_the_loss_finds_the_optimum_in_fewer_evaluations(method: str)
 
 
 def test_linas_needs_at_most_60_percent_of_the_evaluations_of_nsga2() -> None:
-    _, _, linas = fronts(range(1), 300)
+    _, _, linas = fronts(range(2), 400)
     assert linas.evaluations is not None
-    assert linas.evaluations <= 0.6 * 300
+    assert linas.evaluations <= 0.6 * 400
 
 
 @pytest.mark.parametrize("method", METHODS)
