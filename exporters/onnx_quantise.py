@@ -38,11 +38,26 @@ def _static(graph: Path, samples: Sequence[Arrays]) -> None:
         _reader(samples),
         quant_format=QuantFormat.QDQ,
         op_types_to_quantize=_WEIGHTED,
+        nodes_to_exclude=_sharing(graph),
         per_channel=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
         calibrate_method=CalibrationMethod.MinMax,
     )
+
+
+def _sharing(graph: Path) -> list[str]:
+    """Look-ups in tables that products read too: they would take over scales by channel, which only weights have."""
+    import onnx
+
+    nodes = onnx.load(graph).graph.node
+    source = {node.output[0]: node.input[0] for node in nodes if node.op_type == "Identity"}
+    multiplied = {source.get(name, name) for node in nodes if node.op_type in ("MatMul", "Gemm") for name in node.input}
+    return [
+        node.name
+        for node in nodes
+        if node.op_type == "Gather" and source.get(node.input[0], node.input[0]) in multiplied
+    ]
 
 
 def _dynamic(graph: Path, samples: Sequence[Arrays]) -> None:

@@ -184,6 +184,24 @@ def test_a_representative_input_that_does_not_fit(tmp_path: Path) -> None:
         assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("precision", ["fp16", "int8", "int8-dynamic"])
+def test_a_table_that_is_looked_up_and_multiplied_with(precision: str, tmp_path: Path) -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.zeros = nn.Embedding(40, 16), nn.Parameter(torch.zeros(40))
+
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            return nn.functional.linear(self.table(ids), self.table.weight, self.zeros)
+
+    torch.manual_seed(0)
+    inputs = GraphInputs({"ids": torch.tensor([1, 2])}, ("y",), {"ids": {0: "rows"}})
+    artifact = OnnxExporter().export(Tied(), inputs, tmp_path / "x.onnx", precision=precision)
+    with np.load(artifact.reference) as reference:
+        (found,) = run(artifact, {"ids": reference["input/ids"]})
+        assert np.abs(found - reference["output/y"]).max() <= artifact.tolerance
+
+
 def test_a_step_with_a_cache_of_no_tokens_is_quantised(tmp_path: Path) -> None:
     module, inputs = step()
     empty = GraphInputs(
