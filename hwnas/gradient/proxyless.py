@@ -1,4 +1,4 @@
-"""ProxylessNAS: two paths of every choice in memory, one of them active."""
+"""ProxylessNAS: two paths of every choice in memory."""
 
 from __future__ import annotations
 
@@ -16,25 +16,37 @@ _LEAST = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class TwoPaths:
-    """Two options drawn by their probabilities, and one of these active, by theirs (Cai et al. 2019, section 3.2.1).
+    """Two options drawn by their probabilities, and gates that let one of them pass, or some of both.
 
-    The gates are binary, and their gradients are those of both paths; how the two share what they have together
-    follows from them, while what the others have stays (section 3.2.2): see :class:`hwnas.gradient.descent.Descent`.
+    ``binary`` gates are the paper's: one of the two is active, by their probabilities (Cai et al. 2019, section
+    3.2.1). A gradient there is a tangent at an end, and widths are far from linear: on g2p it took the widest embedding
+    for better than the middle one, which it is not. Gates anywhere between the two have gradients whose mean along the
+    way is the difference between its ends, as that of any integral, from the same two paths in memory.
+
+    Either way the two share what they have together by what was learnt, while what the others have stays (section
+    3.2.2): see :meth:`hwnas.gradient.descent.Descent.learn`.
     """
+
+    binary: bool
 
     def draw(self, probabilities: Tensor, progress: float, generator: torch.Generator) -> Drawn:
         """See :class:`hwnas.gradient.relaxation.Relaxation`."""
         pair = torch.multinomial(probabilities + _LEAST, 2, generator=generator).sort().values
-        two = probabilities[pair] + _LEAST
-        active = torch.multinomial(two, 1, generator=generator)
-        gates = torch.zeros(2).scatter_(0, active, 1.0)
+        if self.binary:
+            active = torch.multinomial(probabilities[pair] + _LEAST, 1, generator=generator)
+            gates = torch.zeros(2).scatter_(0, active, 1.0)
+        else:
+            share = torch.rand(1, generator=generator)
+            gates = torch.cat([share, 1 - share])
         return Drawn(tuple(pair.tolist()), leaf(gates))
 
 
 @dataclass(frozen=True, slots=True)
 class ProxylessSettings(GradientSettings):
-    """Of the method ``proxyless``."""
+    """Of the method ``proxyless``; ``binary`` gates are as published, those between paths learn more of a step."""
+
+    binary: bool = False
 
     def relaxation(self) -> TwoPaths:
         """How a step looks at a choice."""
-        return TwoPaths()
+        return TwoPaths(self.binary)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from hwnas.data.task import Pair, Task
 from hwnas.device_limits import DeviceLimits
@@ -38,6 +39,8 @@ NEAR = 0.98
 _AIM = 0.99
 """Share of the limit that is aimed at: in the middle of what is at the limit."""
 _STEPS_DOWN = 60
+_TIE = 1e-6
+"""What an option costs that scores as well as what leads, in shares of the largest cost: fewer changes come first."""
 
 
 def find_by_gradient(
@@ -136,19 +139,22 @@ def summary(architecture: Architecture, descent: Descent, losses: Sequence[float
     }
 
 
-def _costs(descent: Descent, target_ms: float) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """What each option takes off the logarithm of the probability; nothing does what was decided for."""
+def _costs(descent: Descent, target_ms: float) -> npt.NDArray[np.float64]:
+    """What each option takes off the logarithm of the probability, but for a factor; nothing does what leads.
+
+    At the target that was searched for what was decided leads, and what was decided against costs, even if it
+    scores better: it did not fit with the rest.
+    """
     architecture = descent.architecture
-    near = abs(target_ms / float(descent.expected_ms()) - 1) < 1e-9
-    scores = descent.effects + descent.price * descent.slopes() if near else descent.priced(target_ms)
-    best = scores.gather(1, architecture.probabilities().argmax(dim=1, keepdim=True)) if near else None
-    if best is None:
-        best = scores.masked_fill(~architecture.real, np.inf).amin(dim=1, keepdim=True)
-    least = max(float(scores.abs().max()), 1e-12) * 1e-6
-    costs = (scores - best).clamp(min=least)
-    if near:
-        costs.scatter_(1, architecture.probabilities().argmax(dim=1, keepdim=True), 0.0)
-    return costs.numpy()
+    if target_ms == float(descent.expected_ms()):
+        scores = descent.effects + descent.price * descent.slopes()
+        leads = architecture.probabilities().argmax(dim=1, keepdim=True)
+    else:
+        scores = descent.priced(target_ms)
+        leads = scores.masked_fill(~architecture.real, np.inf).argmin(dim=1, keepdim=True)
+    costs = (scores - scores.gather(1, leads)).abs()
+    found: npt.NDArray[np.float64] = costs.clamp(min=_TIE * float(costs.max())).scatter(1, leads, 0.0).numpy()
+    return found
 
 
 def _lessons(task: Task, pairs: Sequence[Pair] | None) -> Lessons:
