@@ -89,7 +89,6 @@ def search_and_measure(
     compared = request.baseline or request.seeds > 1 or costs is not None
     if compared:
         require_hypervolume()
-    out.mkdir(parents=True, exist_ok=True)
     loss_of, known_as = fitness(space, family, supernet, task, pairs=request.validation_pairs, subset=request.subset)
     with evaluating(loss_of, workers, say=say) as evaluate:
         runs = Runs(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from hwnas.cli.console import say
 from hwnas.cli.options import note_losses, workload_of
 
 if TYPE_CHECKING:
@@ -71,16 +72,32 @@ def devices_of(
         energy=latency.metric("energy_mj") if energy_mj is not None and isinstance(latency, TableLatency) else None,
         energy_mj=energy_mj,
     )
-    names = [] if table is None else [table.target.device]
+    targets = [] if table is None else [table.target]
     elsewhere = {}
     for path, limit_ms in zip(luts[1:], limits_ms[1:], strict=True):
         content, its = _of_table(space, family, path, sizes)
-        name = content.target.device if content.target.device not in names else str(content.target)
-        if name in names:
-            raise SearchError(f"{path} is a second table of {name}; give one table for each device")
-        names.append(name)
+        if content.target in targets:
+            raise SearchError(f"{path} is a second table of {content.target}; give one table for each")
+        alone = content.target.device not in {target.device for target in targets}
+        targets.append(content.target)
+        name = content.target.device if alone else str(content.target)
         elsewhere[name] = CandidateLimits(space, family, its.workload, its, latency_ms=limit_ms)
+    for its in (limits, *elsewhere.values()):
+        _note_slack(its)
     return Devices(table, limits, elsewhere)
+
+
+def _note_slack(limits: CandidateLimits) -> None:
+    """Say so if a latency limit holds nothing back."""
+    from hwnas.limits import latency_range_ms
+
+    if limits.latency is not None and limits.latency_ms is not None:
+        low_ms, high_ms = latency_range_ms(limits.space, limits.latency)
+        if limits.latency_ms > high_ms:
+            say(
+                f"note: every candidate is predicted to meet latency <= {limits.latency_ms:g} ms: they have"
+                f" {low_ms:.4g} to {high_ms:.4g} ms"
+            )
 
 
 def _first(
