@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from profiler.drift import DriftReport, Reference, Visit, drift_report, hard_reason
@@ -13,11 +14,12 @@ from profiler.journal import Environment, JournalContent, JournalHeader, parity_
 from profiler.measurement import Measurement, RoundSamples
 from profiler.parity import Parity
 from profiler.schedule import Key
+from profiler.throttling import meanwhile
 
 _JIFFY_NS = 1e7
 _STOLEN_SHARE = 0.2
 _CLOCK_SHARE, _CLOCK_READING_NS = 1e-3, 1e5
-_THROTTLED_NOW, _THROTTLED_SINCE_BOOT = 0xF, 0xF0000
+_CLOCK_CHANGED = 0.01
 
 
 class Evidence:
@@ -171,10 +173,15 @@ class Evidence:
 
     def _corrected(self, target: str, before: int | None) -> tuple[DriftReport, dict[str, list[RoundSamples]]]:
         throttled = self._throttled(target)
-        taken = [
-            (samples, replace(visit, hard=visit.hard or throttled.get(samples.round)))
+        of_before = [
+            (samples, visit)
             for samples, visit in self._taken[target].values()
             if before is None or samples.round < before
+        ]
+        clock_khz = _usual_khz([samples for samples, _ in of_before])
+        taken = [
+            (samples, replace(visit, hard=visit.hard or _of_board(samples, clock_khz, throttled)))
+            for samples, visit in of_before
         ]
         references = [r for r in self._references.get(target, {}).values() if before is None or r.round < before]
         report = drift_report(references, [visit for _, visit in taken])
@@ -241,7 +248,7 @@ class Evidence:
             if this.round is None:
                 continue
             bits = [int(str(e.facts["throttled_bits"])) for e in seen[position : position + 2]]
-            if any(b & _THROTTLED_NOW for b in bits) or (bits[0] ^ bits[-1]) & _THROTTLED_SINCE_BOOT:
+            if meanwhile(bits):
                 found[this.round] = f"the board was throttled (bits {max(bits):#x})"
         return found
 
@@ -260,6 +267,24 @@ def disturbed(samples: RoundSamples, resolution_ns: float = 1.0, cores: int = 1)
     if raw_ns and abs(wall_ns - raw_ns) > max(_CLOCK_SHARE * raw_ns, _CLOCK_READING_NS) + 2 * resolution_ns:
         return "the clock jumped"
     return None
+
+
+def _usual_khz(taken: Iterable[RoundSamples]) -> float | None:
+    """The clock a board had in the middle of its visits; None if it does not tell."""
+    told = [samples.facts["load_khz"] for samples in taken if samples.facts.get("load_khz")]
+    return median(told) if told else None
+
+
+def _of_board(samples: RoundSamples, clock_khz: float | None, throttled: Mapping[int, str]) -> str | None:
+    """Why a board's state rules a visit out, or None; a visit that tells of throttling does not count by its round."""
+    if "throttles" not in samples.facts:
+        found = throttled.get(samples.round)
+    else:
+        found = "the board was throttled" if samples.facts["throttles"] else None
+    here_khz = samples.facts.get("load_khz")
+    if found is None and here_khz and clock_khz and abs(here_khz / clock_khz - 1) > _CLOCK_CHANGED:
+        return "the board's clock was another"
+    return found
 
 
 def clock_step_ns(facts: Mapping[str, object]) -> float:

@@ -10,6 +10,7 @@ from profiler.fingerprint import changes
 from profiler.interval import Status
 from profiler.journal import JournalContent
 from profiler.target import Target
+from profiler.throttling import advice, meanwhile, named
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +18,8 @@ class Outcome:
     """``statuses`` counts items, ``quarantined`` visits by reason, ``failed`` gives reasons by item.
 
     ``correction`` are the least and the largest factor by which a visit was corrected for drift;
-    ``changed`` says how the device differed when the run was gone on with.
+    ``changed`` says how the device differed when the run was gone on with, ``throttled`` what a board
+    said of its voltage and heat in the course of the run (at its rounds' starts, or newly between them).
     """
 
     statuses: Mapping[Status, int]
@@ -27,6 +29,8 @@ class Outcome:
     correction: tuple[float, float]
     elapsed_s: float
     changed: tuple[str, ...] = ()
+    throttled: tuple[str, ...] = ()
+    advice: str = ""
 
     @classmethod
     def of(cls, content: JournalContent, target: Target) -> Outcome:
@@ -36,6 +40,8 @@ class Outcome:
         rounds = [taken for found in measured.values() for taken in found.rounds]
         found = [entry.facts for entry in content.environment if entry.target == str(target) and entry.at == "start"]
         changed = (change for facts in found[1:] for change in changes(found[0], facts, target.clock))
+        told = [e.facts.get("throttled_bits") for e in content.environment if e.target == str(target)]
+        throttled = meanwhile(bits for bits in told if isinstance(bits, int))
         factors = [taken.correction for taken in rounds if taken.quarantined is None]
         return cls(
             statuses=dict(Counter(m.status(target.clock) for name, m in measured.items() if name not in failed)),
@@ -45,6 +51,8 @@ class Outcome:
             correction=(min(factors, default=1.0), max(factors, default=1.0)),
             elapsed_s=content.elapsed_s,
             changed=tuple(dict.fromkeys(changed)),
+            throttled=named(throttled),
+            advice=advice(throttled) if throttled else "",
         )
 
     def as_dict(self) -> dict[str, object]:
@@ -65,6 +73,11 @@ class Outcome:
             f"{', '.join(said)}; the device was {least:+.1%} to {most:+.1%} off its level,"
             f" {thrown} of {self.visits} visits were quarantined{f' ({reasons})' if reasons else ''}",
             *(f"note: the device changed in the course of the run: {change}" for change in self.changed),
+            *(
+                [f"note: the board was throttled ({', '.join(self.throttled)}): {self.advice}"]
+                if self.throttled
+                else []
+            ),
             *(f"FAILED: {name}: {reason}" for name, reason in self.failed.items()),
         ]
         return "\n".join(lines)

@@ -11,6 +11,7 @@ from statistics import median, quantiles
 
 from profiler.plan import MAX_SAMPLE_MS
 from profiler.survey import Finding, Level, Survey
+from profiler.throttling import advice, named
 
 MIB, GIB = 2**20, 2**30
 
@@ -18,8 +19,6 @@ STEPS_A_SAMPLE = 200
 """A sample lasts at least so many steps of its clock, so that a step is at most half a per cent of it."""
 BUSY_CORES = 0.1
 """Cores that other processes may keep busy: the daemons of an idle machine stay far below."""
-THROTTLE_BITS = ("under-voltage", "frequency capped", "throttled", "soft temperature limit")
-"""Raspberry Pi documentation, ``vcgencmd get_throttled``: bits 0 to 3 now, 16 to 19 since boot."""
 _TSC_LIKE = ("tsc", "arch_sys_counter", "kvm-clock", "hyperv_clocksource_tsc_page")
 
 
@@ -201,15 +200,10 @@ def throttling(seen: Survey) -> Finding | None:
     if None in registers:
         return None
     bits = int(registers[0] or 0) | int(registers[1] or 0)
-    now = [name for bit, name in enumerate(THROTTLE_BITS) if bits >> bit & 1]
-    since = [name for bit, name in enumerate(THROTTLE_BITS) if bits >> (16 + bit) & 1]
-    supply = "use the power supply made for the board (5.1 V, 3 A or more) and a short cable"
-    if now:
-        advice = supply if "under-voltage" in now else "cool it (a heat sink, a fan), or lower its highest frequency"
-        return Finding("throttling", "fail", f"now: {', '.join(now)}", advice)
-    if since:
-        advice = supply if "under-voltage" in since else "cool it (a heat sink, a fan)"
-        return Finding("throttling", "warn", f"since boot: {', '.join(since)}", advice)
+    if now := named(bits):
+        return Finding("throttling", "fail", f"now: {', '.join(now)}", advice(bits))
+    if since := named(bits >> 16):
+        return Finding("throttling", "warn", f"since boot: {', '.join(since)}", advice(bits >> 16))
     return Finding("throttling", "ok", "none since boot")
 
 

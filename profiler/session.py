@@ -65,7 +65,9 @@ class TimingSession(Protocol):
         Those it has of: ``nivcsw`` (involuntary context switches of the worker),
         ``steal_jiffies`` (taken by the host of a virtual machine), ``pressure_us`` (some task
         waited for a CPU), ``wall_ns`` and ``raw_ns`` (the clock that counts, and the machine's
-        undisciplined one), ``first_call_ns`` (spent in first calls of programs).
+        undisciplined one), ``first_call_ns`` (spent in first calls of programs), ``throttles`` (grows
+        if a board is or was throttled since the last look), ``load_khz`` (grows by a board's clock
+        after the first and the last sample of whatever is timed).
         """
         ...
 

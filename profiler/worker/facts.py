@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .board import board_model, system, throttled_bits
 from .protocol import Request
 
 
@@ -23,7 +24,7 @@ def facts(threads: int, runtime: str) -> Request:
     return {
         "time_s": round(time.time(), 3),
         "cpu_model": cpu_model(),
-        "board": (read("/proc/device-tree/model") or "").rstrip("\0") or None,
+        "board": board_model(),
         "machine": platform.machine(),
         "system": platform.system(),
         "kernel": platform.release(),
@@ -46,7 +47,7 @@ def facts(threads: int, runtime: str) -> Request:
         **memory(),
         "disk_free_bytes": shutil.disk_usage(tempfile.gettempdir()).free,
         "temperature_millidegrees": {
-            zone.parent.name: number(read(zone)) for zone in sorted(Path("/sys/class/thermal").glob("*/temp"))
+            zone.parent.name: number(read(zone)) for zone in sorted((system() / "class/thermal").glob("*/temp"))
         },
         "clock_source": read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
         "clock_resolution_ns": {
@@ -62,7 +63,7 @@ def facts(threads: int, runtime: str) -> Request:
 
 def frequency(cores: list[int]) -> Request:
     """How the clock of the cores in use is governed; of the first of them in kHz."""
-    policies = [Path(f"/sys/devices/system/cpu/cpu{core}/cpufreq") for core in cores]
+    policies = [system() / f"devices/system/cpu/cpu{core}/cpufreq" for core in cores]
     governors = {name for policy in policies if (name := read(policy / "scaling_governor"))}
     no_turbo = number(read("/sys/devices/system/cpu/intel_pstate/no_turbo"))
     boost = number(read("/sys/devices/system/cpu/cpufreq/boost"))
@@ -74,18 +75,6 @@ def frequency(cores: list[int]) -> Request:
         },
         "turbo": 1 - no_turbo if no_turbo is not None else boost,
     }
-
-
-def throttled_bits() -> int | None:
-    """A Raspberry Pi's throttling register: bits 0-3 now, 16-19 since boot (voltage, cap, throttle, heat)."""
-    for path in Path("/sys/devices/platform").glob("soc*/soc*:firmware/get_throttled"):
-        if text := read(path):
-            return int(text, 16)
-    if (tool := shutil.which("vcgencmd")) is None:
-        return None
-    done = subprocess.run([tool, "get_throttled"], capture_output=True, text=True, check=False)
-    _, _, value = done.stdout.strip().partition("=")
-    return int(value, 16) if value.startswith("0x") else None
 
 
 def hypervisor() -> bool | None:

@@ -59,7 +59,7 @@ class Worker:
             "facts": lambda _: {"facts": facts(self.threads, self.ready.version)},
             "survey": lambda asked: survey(asked["seconds"], self.threads, self.ready.version),
             "reference": self.reference,
-            "counters": lambda _: {"counters": {**counters(), **self.watch.look(), "first_call_ns": self.first_call_ns}},
+            "counters": lambda _: {"counters": self.counted()},
             "ping": lambda _: {},
         }
         operation = request.get("op")
@@ -98,6 +98,10 @@ class Worker:
         gc.collect()
         return {"handle": handle}
 
+    def counted(self) -> Request:
+        """Numbers that only grow."""
+        return {**counters(), **self.watch.look(), "first_call_ns": self.first_call_ns}
+
     def program(self, request: Request) -> Loaded:
         """What is loaded under the request's handle."""
         handle = request["handle"]
@@ -133,7 +137,8 @@ class Worker:
             cpu_end, wall_end = cpu(), wall()
             walls.append(wall_end - wall_start)
             cpus.append(cpu_end - cpu_start)
-        self.watch.timed()
+            if len(walls) in (1, request["samples"]):
+                self.watch.timed()
         return {"wall_ns": walls, "cpu_ns": cpus}
 
     def run(self, request: Request) -> Request:

@@ -180,3 +180,22 @@ def test_another_cpu_is_refused_and_other_changes_are_told(tmp_path: Path) -> No
     outcome = Outcome.of(found.content(), TARGET)
     assert outcome.changed == ("kernel was 6.1, is 6.2",)
     assert "the device changed in the course of the run: kernel was 6.1, is 6.2" in str(outcome)
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        ({"throttles": 0}, None),  # it throttled in that round, and not during this visit
+        ({"throttles": 1}, "the board was throttled"),
+        ({"throttles": 0, "load_khz": 1_000_000}, "the board's clock was another"),
+        ({"throttles": 0, "load_khz": 1_499_000}, None),
+    ],
+)
+def test_what_a_board_tells_of_a_visit_counts_for_that_visit(told: dict[str, int], reason: str | None) -> None:
+    full = {"throttles": 0, "load_khz": 1_500_000}
+    content = evidence(
+        environment(0, throttled_bits=0), sample("a", 0, facts=full), sample("b", 0, facts=full),
+        environment(1, throttled_bits=0x4), sample("a", 1, facts=told), environment(None, throttled_bits=0x40000),
+    ).content()  # fmt: skip
+    assert [r.quarantined for r in content.measurements[NAME, "a"].rounds] == [None, reason]
+    assert Outcome.of(content, TARGET).throttled == ("throttled",)

@@ -1,0 +1,137 @@
+"""A board that throttles in the middle of profiling: scripted ``vcgencmd`` and sysfs there, slowed by the worker.
+
+The way there is a real SSH server, the worker the real one; only what is called, and the clock, are of known truth.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("paramiko", reason="the SSH transport needs hwnas[ssh]")
+pytest.importorskip("onnx", reason="makes the graphs")
+
+from boards.truth_board import FULL_KHZ
+from contracts.graphs import linear
+from ssh.conftest import own_sshd, user  # noqa: F401  fixtures
+from ssh.runs import QUICK
+from ssh.sshd import Sshd
+
+from profiler import Journal, JournalContent, Plan, PlanItem, Program, Target, measure, read_journal
+from profiler.hardware import SshDevice
+from profiler.outcome import Outcome
+from profiler.ssh_sessions import SshSessions
+
+LATENCY_MS = {f"{n}.onnx": 0.15 * (n + 1) for n in range(6)}
+THROTTLED = {"factor": 1.4, "bits": 0x6, "khz": FULL_KHZ}
+"""Throttled by the firmware, which the kernel's clock does not tell."""
+SLOWER = {"factor": 1.4, "bits": 0, "khz": 1_000_000}
+
+
+@dataclass
+class TruthBoard:
+    """A board whose sysfs and ``vcgencmd`` are files in ``state``."""
+
+    state: Path
+    sshd: Sshd
+
+    @property
+    def device(self) -> SshDevice:
+        return self.sshd.device(python=str(self.state / "python"))
+
+    def profile(self, folder: Path) -> tuple[JournalContent, Target]:
+        """Measure everything there."""
+        items = [
+            PlanItem(name, "operator", Program.single(linear(folder / name, 4 + n)))
+            for n, name in enumerate(LATENCY_MS)
+        ]
+        plan, path = Plan(tuple(items), rounds=24, half_width=0.02), folder / "journal.jsonl"
+        with SshSessions(self.device, patience=QUICK) as sessions:
+            with sessions.open() as session:
+                target = session.target
+            with Journal.open(path, plan.header([target], workload={}, subject={})) as journal:
+                measure([sessions.open], plan, journal)
+        return read_journal(path), target
+
+    def touched(self) -> dict[tuple[int, ...], bool]:
+        """Of everything that was timed, by its samples, whether an episode touched it."""
+        lines = map(json.loads, (self.state / "timed").read_text().splitlines())
+        return {tuple(wall_ns): touched for wall_ns, touched in lines}
+
+
+Boards = Callable[[list[dict[str, float]]], TruthBoard]
+
+
+@pytest.fixture
+def board(tmp_path: Path, own_sshd: Callable[..., Sshd]) -> Boards:  # noqa: F811
+    """Makes a board on which these episodes happen."""
+
+    def made(episodes: list[dict[str, float]]) -> TruthBoard:
+        state = tmp_path / f"board{len(list(tmp_path.glob('board*')))}"
+        policy = state / "sys/devices/system/cpu/cpufreq/policy0"
+        policy.mkdir(parents=True)
+        for core in range(64):
+            folder = state / f"sys/devices/system/cpu/cpu{core}"
+            folder.mkdir()
+            (folder / "cpufreq").symlink_to("../cpufreq/policy0")
+        for name, text in {"scaling_governor": "performance", "scaling_cur_freq": str(FULL_KHZ)}.items():
+            (policy / name).write_text(f"{text}\n")
+        model = state / "sys/firmware/devicetree/base/model"
+        model.parent.mkdir(parents=True)
+        model.write_bytes(b"Raspberry Pi 4 Model B Rev 1.4\0")
+        (state / "register").write_text("0x0\n")
+        (state / "script.json").write_text(json.dumps({"latency_ms": LATENCY_MS, "episodes": episodes}))
+        _program(state / "bin/vcgencmd", f'[ "$1" = get_throttled ] && echo "throttled=$(cat {state}/register)"')
+        script = shlex.join([sys.executable, "-u", str(Path(__file__).with_name("truth_board.py")), str(state)])
+        _program(
+            state / "python",
+            f'case "$2" in *worker.pyz) exec {script} "$@";; *) exec {shlex.quote(sys.executable)} "$@";; esac',
+        )
+        environment = {"HWNAS_SYSFS": f"{state}/sys", "PATH": f"{state}/bin:/usr/bin:/bin"}
+        return TruthBoard(state, own_sshd(environment=environment))
+
+    return made
+
+
+def _program(path: Path, command: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{command}\n")
+    path.chmod(0o755)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("state", [THROTTLED, SLOWER], ids=["bits", "clock"])
+def test_a_board_that_slows_down_by_40_percent(state: dict[str, float], board: Boards, tmp_path: Path) -> None:
+    throttled = board([{"from_ms": 500.0, "to_ms": 900.0, **state}, {"from_ms": 1150.0, "to_ms": 1250.0, **state}])
+    content, target = throttled.profile(tmp_path / "throttled")
+    assert content.complete
+    touched, outcome = throttled.touched(), Outcome.of(content, target)
+    seen, counted = 0, list[bool]()
+    for name, true_ms in LATENCY_MS.items():
+        measured = content.measurements[str(target), name]
+        assert measured.latency_ms(target.clock) == pytest.approx(true_ms, rel=0.02)
+        seen += sum(touched[taken.wall_ns] for taken in measured.rounds)
+        counted += [touched[taken.wall_ns] for taken in measured.used]
+        assert [taken.raw_ms(target.clock) for taken in measured.used] == pytest.approx(
+            [true_ms] * len(measured.used), rel=0.06
+        )
+    assert seen >= len(LATENCY_MS)
+    print(f"\n{outcome}")
+    if state is SLOWER:  # told after its first and last samples: one that is over then touched the first sample alone
+        assert outcome.quarantined["the board's clock was another"] >= seen / 2
+        return
+    assert not any(counted)
+    assert outcome.quarantined == {"the board was throttled": seen}
+    assert outcome.throttled == ("frequency capped", "throttled")
+    assert "note: the board said frequency capped, throttled: cool it" in str(outcome)
+    quiet, _ = board([]).profile(tmp_path / "quiet")
+    for name in LATENCY_MS:
+        here, there = (found.measurements[str(target), name].latency_ms(target.clock) for found in (content, quiet))
+        assert here == pytest.approx(there, rel=0.02)
+    assert Outcome.of(quiet, target).quarantined == {}
