@@ -60,7 +60,8 @@ class Watch:
 
     def look(self) -> Request:
         """``throttles`` grows if the board is throttled now, was when last looked at, or had been in between;
-        ``load_khz`` by the clock after the first and the last sample of whatever is timed. Empty where a machine tells nothing."""
+        ``load_khz`` by the clock after the first and the last sample of whatever is timed.
+        Empty where a machine tells nothing."""
         told: Request = {}
         if self.bits is not None and (bits := throttled_bits()) is not None:
             self.throttles += bool((bits | self.bits) & _NOW or bits & ~self.bits & _SINCE_BOOT)

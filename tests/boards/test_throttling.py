@@ -129,7 +129,7 @@ def test_a_board_that_slows_down_by_40_percent(state: dict[str, float], board: B
     assert not any(counted)
     assert outcome.quarantined == {"the board was throttled": seen}
     assert outcome.throttled == ("frequency capped", "throttled")
-    assert "note: the board said frequency capped, throttled: cool it" in str(outcome)
+    assert "note: the board was throttled (frequency capped, throttled): cool it" in str(outcome)
     quiet, _ = board([]).profile(tmp_path / "quiet")
     for name in LATENCY_MS:
         here, there = (found.measurements[str(target), name].latency_ms(target.clock) for found in (content, quiet))
