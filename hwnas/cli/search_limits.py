@@ -82,8 +82,8 @@ def devices_of(
         targets.append(content.target)
         name = content.target.device if alone else str(content.target)
         elsewhere[name] = CandidateLimits(space, family, its.workload, its, latency_ms=limit_ms)
-    for its in (limits, *elsewhere.values()):
-        _note_slack(its)
+    for held in (limits, *elsewhere.values()):
+        _note_slack(held)
     return Devices(table, limits, elsewhere)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Collection
 
 import pytest
@@ -123,3 +126,23 @@ def test_evolution_of_a_budget_keeps_what_is_given() -> None:
     }  # fmt: skip
     with pytest.raises(SearchError, match="100 evaluations are not the population and 30 iterations"):
         settings_of("evolution", {"iterations": 30, "mutants": 5, "crossovers": 5}, 100)
+
+
+def test_every_method_proposes_the_same_in_another_process_with_another_hash_seed() -> None:
+    code = (
+        "from tests.search.test_methods import *\n"
+        "for m in SMALL: print(m, [c.entries for c in run(searcher_of(m, SPACE, WidthLimit(6),"
+        " settings_of(m, SMALL[m], 45), seed=3))])"
+    )
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": "."},
+        ).stdout
+        for seed in ("0", "4242")
+    }
+    assert len(outputs) == 1
+    assert outputs.pop().count("layers") == 45 * len(SMALL)
