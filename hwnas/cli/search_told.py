@@ -73,6 +73,8 @@ def _beside(outcome: SearchOutcome) -> str:
     """The search and random search of equal cost, by the medians over the seeds where there are several."""
     from statistics import median
 
+    from hwnas.search.methods import METHODS
+
     assert outcome.record is not None
     assert outcome.baseline is not None
     (loss, volume), (rival, rival_volume) = (
@@ -81,10 +83,8 @@ def _beside(outcome: SearchOutcome) -> str:
     )
     seeds = len(outcome.record.seeds)
     over = f" (medians of {seeds} seeds)" if seeds > 1 else ""
-    return (
-        f"random search at equal cost{over}: best loss {rival:.4f} against {loss:.4f},"
-        f" hypervolume {rival_volume:.4f} against {volume:.4f}"
-    )
+    volumes = f", hypervolume {rival_volume:.4f} against {volume:.4f}" if METHODS[outcome.method].front else ""
+    return f"random search at equal cost{over}: best loss {rival:.4f} against {loss:.4f}{volumes}"
 
 
 def _measured(found: Finalist) -> str:

@@ -1,13 +1,18 @@
 """Every method by its name, several tables, repeated seeds and a baseline, as a user asks for them."""
 
 import json
+import os
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from cli.shell import SEARCH
 
 from hwnas.search.methods import METHODS
 
+ROOT = Path(__file__).parents[2]
 PLAIN = (*SEARCH[:7], "--no-measure", "--validation-pairs", "20")
 OF_A_LOOP = [name for name, method in METHODS.items() if method.searcher and name != "exhaustive"]
 
@@ -105,3 +110,28 @@ def test_random_search_stands_beside_repeated_seeds(shell):
         for seed, apart in zip(record["seeds"], ("", "seed-1"), strict=True):
             losses = [entry["loss"] for entry in entries(shell.folder / "new" / base / apart)[1:]]
             assert (seed["evaluations"], seed["best_loss"]) == (20, min(losses))
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_fronts(shell):
+    """Two methods on the small chain: what it prints is what it wrote."""
+    ran = subprocess.run(
+        [
+            *(sys.executable, "-m", "benchmarks.search_fronts", "--space", "tiny.yaml", "--supernet", "supernet.pt"),
+            *("--table", "x86.lut.jsonl", "--methods", "random", "nsga2", "darts", "--evaluations", "100"),
+            *("--validation-pairs", "100", "--finalists", "2", "--rounds", "3", "--out", "fronts", "--json"),
+        ],
+        cwd=shell.folder,
+        env=os.environ | shell.environment | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    rows = json.loads(ran.stdout)
+    assert rows == json.loads((shell.folder / "fronts" / "fronts.json").read_text())
+    assert [row["method"] for row in rows] == ["random", "nsga2", "darts"]
+    for row in rows:
+        assert 90 <= row["cost"] <= 100
+        assert 0 <= row["predicted"] <= 1
+        assert 0 <= row["measured"] <= 1
