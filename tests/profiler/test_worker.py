@@ -131,7 +131,7 @@ def test_the_protocol_survives_what_is_wrong(tmp_path: Path) -> None:
     assert messages[1:5] == [
         "a request is an object",
         "say hello first",
-        "no runtime 'abacus'; known: onnxruntime, litert, tvm",
+        "no runtime 'abacus'; known: onnxruntime, litert, tflite, tvm",
         "the request lacks 'provider'",
     ]
     assert messages[5] is None
