@@ -318,22 +318,30 @@ def profile_space(
 
 
 @contextmanager
-def opened(device: Device, cache: Path, waiting: Callable[[str], None] | None = None) -> Iterator[TimingSession]:
+def opened(
+    device: Device, cache: Path, waiting: Callable[[str], None] | None = None, *, as_it_is: bool = False
+) -> Iterator[TimingSession]:
     """A session on ``device``, closed at the end of the block, with nobody else measuring there.
 
     ``waiting`` is told who does, and then waited; without it :class:`profiler.DeviceBusyError` is raised.
     """
-    with open_for(device, cache, waiting) as opener, closing(opener()) as session:
+    with open_for(device, cache, waiting, as_it_is=as_it_is) as opener, closing(opener()) as session:
         yield session
 
 
 @contextmanager
-def open_for(device: Device, cache: Path, waiting: Callable[[str], None] | None = None) -> Iterator[Opener]:
+def open_for(
+    device: Device, cache: Path, waiting: Callable[[str], None] | None = None, *, as_it_is: bool = False
+) -> Iterator[Opener]:
     """What opens sessions on ``device``, with nobody else measuring there until the end of the block.
+    A board that is hot or throttled is waited for, unless it is wanted ``as_it_is``.
 
-    For ``waiting`` see :func:`opened`.
+    For ``waiting`` and ``as_it_is`` see :func:`opened`.
     """
-    with alone_on(host_of(device), waiting=waiting), opener_of(device, cache, waiting) as opener:
+    with (
+        alone_on(host_of(device), waiting=waiting),
+        opener_of(device, cache, waiting, as_it_is=as_it_is) as opener,
+    ):
         yield opener
 
 

@@ -5,6 +5,7 @@ ProfilerError
 ├── DeviceBusyError    another process measures on the device
 ├── TransportError     a device cannot be reached, or a file or command did not get through
 │   └── ConnectionLostError    the way to a device broke; opening it again may help
+├── BoardError         a board is in no state to measure on: under-voltage, throttled, its governor not to be set
 ├── SessionError       the worker on a device refused a request or died
 ├── ParityError        an artifact's outputs on a device are not PyTorch's
 ├── JournalError       a journal is damaged, locked, full, or belongs to another run
@@ -32,6 +33,10 @@ class TransportError(ProfilerError):
 
 class ConnectionLostError(TransportError):
     """The way to a device broke or did not come about; opening it again may help."""
+
+
+class BoardError(ProfilerError):
+    """A board is in no state to measure on, and will not be by itself."""
 
 
 class SessionError(ProfilerError):

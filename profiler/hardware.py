@@ -59,7 +59,8 @@ class SshDevice(HardwareDevice):
     with commas). ``python`` is the interpreter there: by default the one ``hwnas devices setup`` made,
     else ``python3``. ``folder`` is where things are kept there. ``emulated`` says that its processor is an
     emulator's: outputs are compared there, and nothing is timed. ``tvm_target`` is the board's processor as TVM
-    calls it (``raspberry-pi/4b-aarch64``); graphs are compiled for it here.
+    calls it (``raspberry-pi/4b-aarch64``); graphs are compiled for it here. A session starts once the board is below
+    ``start_below_celsius``; with ``set_governor`` its frequency governor is ``performance`` meanwhile.
     """
 
     kind: Literal["ssh"]
@@ -72,6 +73,8 @@ class SshDevice(HardwareDevice):
     folder: str = "~/.hwnas"
     emulated: bool = False
     tvm_target: str | None = None
+    start_below_celsius: float = Field(default=70.0, gt=0)
+    set_governor: bool = False
 
     @model_validator(mode="after")
     def _target_is_known(self) -> SshDevice:

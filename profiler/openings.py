@@ -69,8 +69,12 @@ class Openings:
 
 
 @contextmanager
-def opener_of(device: Device, cache: Path, waiting: Callable[[str], None] | None = None) -> Iterator[Opener]:
+def opener_of(
+    device: Device, cache: Path, waiting: Callable[[str], None] | None = None, *, as_it_is: bool = False
+) -> Iterator[Opener]:
     """What opens sessions on ``device``; a board keeps its connection, and its lock, until the end of the block.
+
+    A board that is hot or throttled is waited for, unless it is wanted ``as_it_is``.
 
     Raises :class:`DeviceError` for a device on which nothing may be timed.
     """
@@ -80,7 +84,7 @@ def opener_of(device: Device, cache: Path, waiting: Callable[[str], None] | None
         return
     from profiler.ssh_sessions import SshSessions
 
-    with SshSessions(device, waiting) as sessions:
+    with SshSessions(device, waiting, as_it_is=as_it_is) as sessions:
         yield sessions.open
 
 

@@ -9,8 +9,10 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from profiler.boards.ready import Readiness, hold_governor
 from profiler.errors import ConnectionLostError, SessionError, TransportError
 from profiler.hardware import SshDevice
+from profiler.transports import Channel
 from profiler.transports.ssh import SshTransport
 from profiler.transports.ssh_wire import Patience
 from profiler.worker_session import WorkerSession
@@ -23,11 +25,17 @@ _log = logging.getLogger(__name__)
 class SshSessions:
     """Opens sessions on ``device`` with nobody else measuring there; use it with ``with``.
 
-    For ``waiting`` see :func:`profiler.lock.alone_on`.
+    For ``waiting`` see :func:`profiler.lock.alone_on`. A session is given once the board is ready
+    (:class:`profiler.boards.ready.Readiness`), or ``as_it_is``.
     """
 
     def __init__(
-        self, device: SshDevice, waiting: Callable[[str], None] | None = None, patience: Patience | None = None
+        self,
+        device: SshDevice,
+        waiting: Callable[[str], None] | None = None,
+        patience: Patience | None = None,
+        *,
+        as_it_is: bool = False,
     ) -> None:
         self._device = device
         self._waiting = waiting
@@ -35,12 +43,14 @@ class SshSessions:
         self._owner = uuid.uuid4().hex
         self._transport: SshTransport | None = None
         self._boot: str | None = None
+        self._governor: Channel | None = None
+        self._readiness = None if as_it_is else Readiness(device, _log.warning)
 
     def open(self) -> WorkerSession:
         """A session, in a new process there.
 
         A board that was lost is tried again for a while; one that never answered is not. Raises
-        :class:`profiler.TransportError` and :class:`profiler.SessionError`.
+        :class:`profiler.TransportError`, :class:`profiler.SessionError` and :class:`profiler.errors.BoardError`.
         """
         deadline = time.monotonic() + (self._patience.reach_s if self._boot is not None else 0.0)
         while True:
@@ -69,19 +79,36 @@ class SshSessions:
         if self._transport is not None and self._transport.lost:
             self._drop()
         if self._transport is None:
-            self._transport = SshTransport(self._device, self._owner, self._patience)
-            boot = str(self._transport.board["boot"])
-            if self._boot not in (None, boot):
-                _log.warning("%s was started anew meanwhile", self._device.name)
-            self._boot = boot
-            self._require_python(str(self._transport.board["python"]))
-            self._transport.lock(self._waiting)
+            self._transport = self._connected()
         try:
-            return WorkerSession(self._transport, self._device, keep_transport=True)
+            session = WorkerSession(self._transport, self._device, keep_transport=True)
         except SessionError as exc:
             if "No module named" not in str(exc):
                 raise
             raise SessionError(f"{exc}; run: hwnas devices setup {self._device.name}") from exc
+        try:
+            if self._readiness is not None:
+                self._readiness.wait(session.facts)
+        except BaseException:
+            session.close()
+            raise
+        return session
+
+    def _connected(self) -> SshTransport:
+        transport = SshTransport(self._device, self._owner, self._patience)
+        try:
+            boot = str(transport.board["boot"])
+            if self._boot not in (None, boot):
+                _log.warning("%s was started anew meanwhile", self._device.name)
+            self._boot = boot
+            self._require_python(str(transport.board["python"]))
+            transport.lock(self._waiting)
+            if self._device.set_governor:
+                self._governor = hold_governor(self._device, transport, transport.folder)
+        except BaseException:
+            transport.close()
+            raise
+        return transport
 
     def _require_python(self, found: str) -> None:
         if tuple(map(int, found.split(".")[:2])) < _OLDEST_PYTHON:
@@ -91,6 +118,9 @@ class SshSessions:
             )
 
     def _drop(self) -> None:
+        governor, self._governor = self._governor, None
+        if governor is not None:
+            governor.close()
         transport, self._transport = self._transport, None
         if transport is not None:
             transport.close()

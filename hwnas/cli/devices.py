@@ -98,7 +98,7 @@ def check(
     from profiler.preflight import Surveyor, judge
 
     device = load_devices(devices).get(name)
-    with opened(device, cache_folder(None), say if wait else None) as session:
+    with opened(device, cache_folder(None), say if wait else None, as_it_is=True) as session:
         if not isinstance(session, Surveyor):
             raise SessionError(f"{name} is a {device.kind} device, on which nothing disturbs a measurement")
         found = judge(session.survey(seconds), session.target)

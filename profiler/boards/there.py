@@ -26,7 +26,7 @@ from venv import EnvBuilder
 
 RECORD = "hwnas.json"
 PARTIAL, OLD = ".partial", ".old"
-KEPT = ("venv", f"venv{PARTIAL}", f"venv{OLD}", "bin", "bundles", "files", "scratch-*")
+KEPT = ("venv", f"venv{PARTIAL}", f"venv{OLD}", "bin", "bundles", "files", "scratch-*", "governor.*")
 """What stands in the folder of hwnas on a board."""
 
 

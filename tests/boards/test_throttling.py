@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,9 +23,10 @@ from boards.truth_board import FULL_KHZ
 from contracts.graphs import linear
 from ssh.conftest import own_sshd, user  # noqa: F401  fixtures
 from ssh.runs import QUICK
-from ssh.sshd import Sshd
+from ssh.sshd import Sshd, kill
 
 from profiler import Journal, JournalContent, Plan, PlanItem, Program, Target, measure, read_journal
+from profiler.errors import BoardError
 from profiler.hardware import SshDevice
 from profiler.outcome import Outcome
 from profiler.ssh_sessions import SshSessions
@@ -135,3 +138,42 @@ def test_a_board_that_slows_down_by_40_percent(state: dict[str, float], board: B
         here, there = (found.measurements[str(target), name].latency_ms(target.clock) for found in (content, quiet))
         assert here == pytest.approx(there, rel=0.02)
     assert Outcome.of(quiet, target).quarantined == {}
+
+
+def test_the_governor_is_held_for_as_long_as_sessions_are_open(board: Boards) -> None:
+    made = board([])
+    policy = made.state / "sys/devices/system/cpu/cpufreq/policy0/scaling_governor"
+    policy.write_text("ondemand\n")
+    device = made.device.model_copy(update={"set_governor": True})
+    with SshSessions(device, patience=QUICK) as sessions:
+        for _ in range(2):
+            with sessions.open() as session:
+                facts = session.facts()
+                assert facts["board"] == "Raspberry Pi 4 Model B Rev 1.4"
+                assert facts["governor"] == "performance"
+        assert policy.read_text() == "performance"
+    assert policy.read_text() == "ondemand"
+
+
+def test_the_governor_is_given_back_when_all_is_killed_there(board: Boards) -> None:
+    made = board([])
+    policy = made.state / "sys/devices/system/cpu/cpufreq/policy0/scaling_governor"
+    policy.write_text("ondemand\n")
+    device = made.device.model_copy(update={"set_governor": True})
+    with SshSessions(device, patience=QUICK) as sessions, sessions.open():
+        assert policy.read_text() == "performance"
+        for pid, line in made.sshd.started().items():
+            if not line.strip().endswith("governor.json guard"):
+                kill(pid, signal.SIGKILL)
+        made.sshd.await_quiet()
+        assert policy.read_text() == "ondemand"
+
+
+def test_a_governor_that_cannot_be_set_is_one_line(board: Boards) -> None:
+    made = board([])
+    shutil.rmtree(made.state / "sys/devices/system/cpu/cpufreq/policy0")
+    with (
+        SshSessions(made.device.model_copy(update={"set_governor": True}), patience=QUICK) as sessions,
+        pytest.raises(BoardError, match=r"pi: cannot set the governor: it has no frequency governor"),
+    ):
+        sessions.open()
