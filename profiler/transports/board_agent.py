@@ -9,7 +9,8 @@ Both directions are lines, but for the bytes of files. The first line out is the
 only argument (what login scripts printed before it is noise), the second what the board is. Requests
 are JSON objects with ``op``; a reply is one JSON object, with ``error`` (and ``errno``) if it failed:
 
-hello    folder, owner, alone, lease_s  ends whatever an earlier connection of the same owner left behind
+hello    folder, python, owner, alone, lease_s
+                             -> folder, python; with alone ends what earlier connections of the owner left behind
 put      name, sha256, size  -> path if it is there, else offset; what follows it is sent then  -> path
 get      path                -> size, then the bytes
 scratch                      -> path of a folder that goes when this process does
@@ -22,6 +23,7 @@ It ends, with all it started, when its input does or nothing was heard for ``lea
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from profiler.transports.board_guard import PIECE, Gone, Guard, Reply, Wire, end_group
 
 OWNER = "HWNAS_OWNER"
+SIGNALS = (signal.SIGALRM, signal.SIGTERM, signal.SIGHUP)
 
 
 class Agent:
@@ -72,17 +75,29 @@ class Agent:
         self.folder = os.path.expanduser(request["folder"])
         os.environ[OWNER] = request["owner"]
         venv = os.path.join(self.folder, "venv", "bin", "python")
+        python = request["python"] or (venv if os.access(venv, os.X_OK) else "python3")
         self.wire.reply(
             folder=self.folder,
-            venv=venv if os.access(venv, os.X_OK) else None,
+            python=os.path.expanduser(python),
             ended=end_others(request["owner"]) if request["alone"] else [],
         )
 
     def put(self, request: Reply) -> None:
-        """Store a file under the hash of its content; what a lost connection left of it is gone on with."""
+        """Store a file under the hash of its content, unless another connection does: that is waited for."""
         folder = os.path.join(self.folder, "files", request["sha256"])
-        path, partial = os.path.join(folder, request["name"]), os.path.join(folder, ".partial")
         os.makedirs(folder, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            while not is_locked(descriptor):
+                self.wire.say(b"!")
+                time.sleep(0.1)
+            self.store(folder, request)
+        finally:
+            os.close(descriptor)
+
+    def store(self, folder: str, request: Reply) -> None:
+        """Store a file in a folder of its own; what a lost connection left of it is gone on with."""
+        path, partial = os.path.join(folder, request["name"]), os.path.join(folder, ".partial")
         if not os.path.exists(path):
             link_other_name(folder, path)
         if os.path.exists(path):
@@ -115,7 +130,7 @@ class Agent:
         os.unlink(partial)
         if failed is not None:
             raise failed
-        return self.wire.reply(error="what came has another hash than was announced")
+        return self.wire.reply(error="what came has another hash than was announced; run the same command again")
 
     def get(self, request: Reply) -> None:
         """Send a file."""
@@ -127,6 +142,7 @@ class Agent:
                 if not piece:
                     raise Gone  # it was cut short meanwhile, and the driver waits for the rest
                 self.wire.give(piece)
+                self.wire.renew()  # it took that
                 left -= len(piece)
 
     def scratch(self, _: Reply) -> None:
@@ -137,8 +153,6 @@ class Agent:
 
     def lock(self, request: Reply) -> None:
         """The lock by which a machine knows that somebody measures on it, wherever they come from."""
-        import fcntl
-
         path = os.path.join(os.environ.get("HWNAS_LOCKS") or "/tmp", "hwnas-localhost.lock")
         flags = os.O_CLOEXEC | os.O_NOFOLLOW
         try:
@@ -148,9 +162,7 @@ class Agent:
             os.fchmod(descriptor, 0o666)
         except PermissionError:  # another user's
             descriptor = os.open(path, os.O_RDONLY | flags)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not is_locked(descriptor):
             known = os.pread(descriptor, 4096, 0).decode(errors="replace")
             os.close(descriptor)
             return self.wire.reply(holder=known, now_s=time.time())
@@ -226,8 +238,18 @@ def link_other_name(folder: str, path: str) -> None:
     """The same content may be there by another name."""
     for name in os.listdir(folder):
         if name != ".partial":
-            os.link(os.path.join(folder, name), path)
+            with suppress(OSError):  # not every file system can: then it comes again
+                os.link(os.path.join(folder, name), path)
             return
+
+
+def is_locked(descriptor: int) -> bool:
+    """Lock a file or folder; False if another holds the lock. Where nothing can be locked, nothing holds one up."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as exc:
+        return exc.errno not in (errno.EWOULDBLOCK, errno.EAGAIN)
+    return True
 
 
 def digest(path: str) -> tuple[Any, int]:
@@ -253,15 +275,18 @@ def board() -> Reply:
 
 
 def gone(*_: Any) -> NoReturn:
-    """A signal: the lease is over, or somebody ends this process."""
+    """A signal: the lease is over, or somebody ends this process; no other one interrupts the end."""
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
     raise Gone
 
 
 def main() -> None:
     """Say the token and what the board is, then serve."""
-    for name in ("SIGALRM", "SIGTERM", "SIGHUP"):
-        signal.signal(getattr(signal, name), gone)
+    for each in SIGNALS:
+        signal.signal(each, gone)
     wire = Wire()
+    wire.renew()
     agent = Agent(wire)
     try:
         wire.give(b"\n" + sys.argv[1].encode() + b"\n")

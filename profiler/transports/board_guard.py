@@ -38,8 +38,12 @@ class Wire:
         piece = os.read(0, PIECE)
         if not piece:
             raise Gone
-        signal.setitimer(signal.ITIMER_REAL, self.lease_s)
+        self.renew()
         self.buffer += piece
+
+    def renew(self) -> None:
+        """The driver is there."""
+        signal.setitimer(signal.ITIMER_REAL, self.lease_s)
 
     def next_line(self) -> bytes | None:
         """A whole line that has arrived; pings are answered, not returned."""

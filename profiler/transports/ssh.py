@@ -52,7 +52,7 @@ class SshTransport:
             raise
         self.folder = str(found["folder"])
         """Where things are kept on the board."""
-        self._venv = found["venv"]
+        self._python = str(found["python"])
         tasks = (Wire.ping, self._patience.beat_s / 2), (Wire.watch, self._patience.silence_s / 2)
         self._keepers = [threading.Thread(target=self._keep, args=task, daemon=True) for task in tasks]
         for keeper in self._keepers:
@@ -61,7 +61,7 @@ class SshTransport:
     @property
     def python(self) -> str:
         """The interpreter of ``devices.yaml``, else of the environment made there, else ``python3``."""
-        return self._device.python or self._venv or "python3"
+        return self._python
 
     @property
     def lost(self) -> bool:
@@ -133,19 +133,22 @@ class SshTransport:
 
     def close(self) -> None:
         """Leave nothing on the board but files that can be used again."""
-        self._closed.set()
-        for keeper in self._keepers:
-            keeper.join(self._patience.grace_s)
         for wire in reversed(self._wires):
             wire.close(wait=not self.lost)
+        self._closed.set()
         self._connection.close()
+        for keeper in self._keepers:
+            keeper.join(self._patience.grace_s)
 
     def _start_agent(self, *, alone: bool) -> tuple[Wire, dict[str, Any]]:
         python = self._device.python or "python3"
         wire = Wire(self._connection.client, self._device.name, python, self._owner, self._patience)
         self._wires = [*(wire for wire in self._wires if wire.lost or not wire.ended), wire]
-        hello = {"folder": self._device.folder, "owner": self._owner, "alone": alone, "lease_s": self._patience.lease_s}
-        return wire, wire.ask(op="hello", **hello)
+        reply = wire.ask(
+            op="hello", folder=self._device.folder, python=self._device.python,
+            owner=self._owner, alone=alone, lease_s=self._patience.lease_s,
+        )  # fmt: skip
+        return wire, reply
 
     def _start(self, argv: Sequence[str], *, collect: bool) -> SshChannel:
         wire, _ = self._start_agent(alone=False)
@@ -191,7 +194,7 @@ class SshTransport:
         advice = ""
         if reply.get("errno") in (errno.ENOSPC, errno.EDQUOT):
             advice = f"; make room there, then run the same command again (hwnas devices clean {self._device.name})"
-        elif what != "lock" and reply.get("errno") in (errno.EROFS, errno.EACCES, errno.EPERM):
+        elif what.startswith(("store", "make")) and reply.get("errno") in (errno.EROFS, errno.EACCES, errno.EPERM):
             advice = f"; put folder: with a place that can be written to below {self._device.name} in devices.yaml"
         raise TransportError(f"{self._device.name}: cannot {what}: {reply['error'].lower()}{where}{advice}")
 
@@ -232,7 +235,7 @@ class SshChannel:
             raise ConnectionLostError(f"{self._wire.name}: the connection was lost")
         if line[:1] == b"=":
             return line[1:].decode(errors="replace")
-        self._final = json.loads(line[1:])
+        self._final = self._wire.parsed(line[1:])
         return None
 
     def completed(self, timeout_s: float) -> Completed:

@@ -7,10 +7,12 @@ import getpass
 import hashlib
 import logging
 import os
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +31,10 @@ CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a host is and how one logs in there, after ``~/.ssh/config``."""
+    """Where a host is and how one logs in there, after ``~/.ssh/config``.
+
+    ``device`` is its name in ``devices.yaml``; None for a host on the way.
+    """
 
     host: str
     port: int
@@ -38,6 +43,17 @@ class Address:
     jump: tuple[str, ...]
     proxy_command: str | None
     known_hosts: tuple[Path, ...]
+    device: str | None = None
+
+    @property
+    def login(self) -> str:
+        """The command by which a user logs in there."""
+        return f"ssh {'' if self.port == 22 else f'-p {self.port} '}{self.user}@{self.host}"
+
+    @property
+    def trusting(self) -> str:
+        """What makes the host known."""
+        return f"log in there once: {self.login}" if self.device is None else f"run: hwnas devices trust {self.device}"
 
     @property
     def known_as(self) -> str:
@@ -67,7 +83,7 @@ def own_known_hosts() -> Path:
 def address_of(device: SshDevice) -> Address:
     """Where the board is; what ``devices.yaml`` says counts before ``~/.ssh/config``."""
     jump = None if device.jump is None else _hops(device.jump)
-    return _address(device.host, device.user, device.port, device.key, jump)
+    return replace(_address(device.host, device.user, device.port, device.key, jump), device=device.name)
 
 
 @dataclass(slots=True)
@@ -87,7 +103,8 @@ class Connection:
         for before in reversed(self.hops):
             before.close()
         if self.proxy is not None:
-            self.proxy.terminate()
+            with suppress(ProcessLookupError):
+                os.killpg(self.proxy.pid, signal.SIGKILL)  # not waited for yet, so its id is still its own
             self.proxy.wait()
             self.proxy = None
 
@@ -100,6 +117,10 @@ def connect(device: SshDevice) -> Connection:
     """
     import paramiko
 
+    if device.key is not None and not Path(device.key).expanduser().is_file():
+        raise TransportError(
+            f"{device.name}: there is no key {device.key}; correct key: in devices.yaml, or run ssh-keygen"
+        )
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # it logs tracebacks of what it raises, too
     connection = Connection(paramiko.SSHClient())
     try:
@@ -219,14 +240,14 @@ def _dial(name: str, address: Address) -> socket.socket:
 class _Refuse:
     """What paramiko asks about a host that is not known: an error that says what to do."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, address: Address) -> None:
+        self._name, self._address = name, address
 
     def missing_host_key(self, _: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
         """Always refuse."""
         raise TransportError(
             f"{self._name}: the host {hostname} is not known; it shows the key {fingerprint(key)}"
-            f" ({key.get_name()}): compare it with the board's, then run: hwnas devices trust {self._name}"
+            f" ({key.get_name()}): compare it with the board's, then {self._address.trusting}"
         )
 
 
@@ -234,12 +255,9 @@ def _log_in(connection: Connection, name: str, address: Address, sock: Any = Non
     import paramiko
 
     client = connection.client
-    client.set_missing_host_key_policy(_Refuse(name))
+    client.set_missing_host_key_policy(_Refuse(name, address))
     for file in _files_that_know(address):
         client.load_system_host_keys(str(file))
-    missing = [key for key in address.keys if not Path(key).is_file()]
-    if missing and len(missing) == len(address.keys):
-        raise TransportError(f"{name}: there is no key {missing[0]}; correct key: in devices.yaml, or run ssh-keygen")
     sock = sock if sock is not None else _way(connection, name, address)
 
     def transport(*given: Any, **options: Any) -> paramiko.Transport:
@@ -253,7 +271,7 @@ def _log_in(connection: Connection, name: str, address: Address, sock: Any = Non
             address.host,
             address.port,
             address.user,
-            key_filename=[key for key in address.keys if key not in missing] or None,
+            key_filename=[key for key in address.keys if Path(key).is_file()] or None,
             look_for_keys=not address.keys,
             timeout=CONNECT_TIMEOUT_S,
             banner_timeout=CONNECT_TIMEOUT_S,
@@ -279,15 +297,13 @@ def _files_that_know(address: Address) -> Iterator[Path]:
 
 def _explained(exc: Exception, name: str, address: Address) -> TransportError:
     """What went wrong in one line, and what to do."""
-    if isinstance(exc, TransportError):
-        return exc
-    refusal = _refusal(exc, name, address)
+    refusal = _refusal(exc, address)
     if refusal is not None:
         return TransportError(f"{name}: {refusal}")
-    return ConnectionLostError(f"{name}: {address.host}:{address.port} {_lapse(exc)}")
+    return ConnectionLostError(f"{name}: {_lapse(exc, address)}")
 
 
-def _refusal(exc: Exception, name: str, address: Address) -> str | None:
+def _refusal(exc: Exception, address: Address) -> str | None:
     """What trying again would not help; None for the rest."""
     import paramiko
 
@@ -295,30 +311,34 @@ def _refusal(exc: Exception, name: str, address: Address) -> str | None:
     if isinstance(exc, paramiko.BadHostKeyException):
         return (
             f"the host key of {address.known_as} has changed: it was {fingerprint(exc.expected_key)}, now"
-            f" {exc.key.get_name()} {fingerprint(exc.key)}; if you set the board up anew, run: hwnas devices trust"
-            f" {name}, else somebody may stand in between"
+            f" {exc.key.get_name()} {fingerprint(exc.key)}; if you set it up anew, {address.trusting}; else somebody"
+            " may stand in between"
         )
     if isinstance(exc, paramiko.PasswordRequiredException):
         return f"{keys or 'the key'} is protected by a passphrase; give it to the agent: ssh-add {keys}".rstrip()
-    if isinstance(exc, paramiko.AuthenticationException) or "No authentication methods" in str(exc):
-        return (
-            f"{address} does not let us in by {keys or 'the keys of the agent and of ~/.ssh'}: wrong user or key;"
-            f" see whether `ssh {address}` works, and put user: and key: below the device in devices.yaml"
-        )
-    if isinstance(exc, socket.gaierror) and exc.errno != socket.EAI_AGAIN:
-        return f"no host is called {address.host!r}; correct host: in devices.yaml"
     if "private key" in str(exc) or isinstance(exc, ValueError):
         return f"{keys or 'a key of ~/.ssh'} cannot be used as a private key: {exc}"
     return None
 
 
-def _lapse(exc: Exception) -> str:
-    """How a board was not reached."""
+def _lapse(exc: Exception, address: Address) -> str:
+    """How a board was not reached; one that starts lets nobody in at first, nor answers to its name (mDNS)."""
     import paramiko
 
+    keys = ", ".join(address.keys)
+    if isinstance(exc, paramiko.AuthenticationException) or "No authentication methods" in str(exc):
+        where = "User and IdentityFile in ~/.ssh/config" if address.device is None else "user: and key: in devices.yaml"
+        return (
+            f"{address} does not let us in by {keys or 'the keys of the agent and of ~/.ssh'}: wrong user or key;"
+            f" see whether `{address.login}` works, and correct {where}"
+        )
+    if isinstance(exc, socket.gaierror):
+        where = "HostName in ~/.ssh/config" if address.device is None else "host: in devices.yaml"
+        return f"no host is called {address.host!r}; correct {where}"
+    host = f"{address.host}:{address.port}"
     if isinstance(exc, paramiko.ssh_exception.NoValidConnectionsError):
-        return f"cannot be reached: {(next(iter(exc.errors.values())).strerror or 'refused').lower()}"
+        return f"{host} cannot be reached: {(next(iter(exc.errors.values())).strerror or 'refused').lower()}"
     if isinstance(exc, TimeoutError) or "banner" in str(exc) or "No existing session" in str(exc):
-        return "does not answer; is the board on?"
+        return f"{host} does not answer; is the board on?"
     reason = getattr(exc, "strerror", None) or str(exc) or "the connection was closed"
-    return f"cannot be reached: {reason.lower()}"
+    return f"{host} cannot be reached: {reason.lower()}"

@@ -68,9 +68,9 @@ class Wire:
         try:
             self._channel = transport.open_session(timeout=patience.silence_s)
             self._channel.settimeout(_TICK_S)
-            self._channel.exec_command(f'exec {shlex.quote(python)} -uc "{_BOOT}" {owner}')
+            self._channel.exec_command(f'exec {_shell_word(python)} -uc "{_BOOT}" {owner}')
         except Exception as exc:  # paramiko raises SSHException, EOFError and OSError here
-            raise self._lost(exc) from exc
+            raise self._lost(str(exc)) from exc
         try:
             self.send(_program())
             self.hello = self._introduced(python, owner.encode())
@@ -93,8 +93,16 @@ class Wire:
         """The next reply, which may be an ``error``."""
         line = self.line(None, silence_s)
         if line is None:
-            raise self._lost(None)
-        found: dict[str, Any] = json.loads(line)
+            raise self._lost()
+        return self.parsed(line)
+
+    def parsed(self, line: bytes) -> dict[str, Any]:
+        """What the agent said; raises :class:`ConnectionLostError` if something else printed into the channel."""
+        try:
+            found: dict[str, Any] = json.loads(line)
+        except ValueError:
+            words = line[:60].decode(errors="replace")
+            raise self._lost(f"{words!r} came in between; does something that a login starts print?") from None
         return found
 
     def send(self, data: bytes | memoryview) -> None:
@@ -109,9 +117,9 @@ class Wire:
                     moved_s = time.monotonic()
                 except TimeoutError:
                     if time.monotonic() - moved_s > self.patience.silence_s:
-                        raise self._lost(None) from None
+                        raise self._lost() from None
                 except (OSError, EOFError) as exc:
-                    raise self._lost(exc) from exc
+                    raise self._lost(str(exc)) from exc
                 finally:
                     self._sending_s = None
             self._said_s = time.monotonic()
@@ -134,7 +142,7 @@ class Wire:
         """Some bytes, at most so many."""
         while not self._buffer:
             if not self._receive(None, None):
-                raise self._lost(None)
+                raise self._lost()
         piece = bytes(self._buffer[:most])
         del self._buffer[:most]
         return piece
@@ -157,13 +165,16 @@ class Wire:
 
     def close(self, *, wait: bool = True) -> None:
         """End the conversation: the agent ends what it started. Waits a little for that, unless it is useless."""
-        if wait and not self._ended:
-            with suppress(Exception):
-                self._channel.shutdown_write()
-                while self._receive(time.monotonic() + self.patience.grace_s, None):
-                    self._buffer.clear()
-        self._ended = True
-        self._channel.close()
+        with self.talking:  # no ping any more
+            self._sending_s = time.monotonic()
+            if wait and not self._ended:
+                with suppress(Exception):
+                    self._channel.shutdown_write()
+                    while self._receive(time.monotonic() + self.patience.grace_s, None):
+                        self._buffer.clear()
+            self._ended = True
+            self._channel.close()
+            self._sending_s = None
 
     def _receive(self, deadline: float | None, silence_s: float | None) -> bool:
         """Wait for more; False at the end."""
@@ -174,7 +185,7 @@ class Wire:
             if deadline is not None and now_s >= deadline:
                 raise TimeoutError
             if now_s - max(self._heard_s, since_s) > silence_s:
-                raise self._lost(None)
+                raise self._lost()
             left_s = _TICK_S if deadline is None else min(_TICK_S, deadline - now_s)
             try:
                 self._channel.settimeout(left_s)
@@ -182,7 +193,7 @@ class Wire:
             except TimeoutError:
                 continue
             except OSError as exc:
-                raise self._lost(exc) from exc
+                raise self._lost(str(exc)) from exc
             self._heard_s = time.monotonic()
             self._buffer += piece
             self._ended = not piece
@@ -207,8 +218,7 @@ class Wire:
         found = self.line(max(0.0, deadline - time.monotonic()), self.patience.start_s)
         if found is None:
             raise self._no_agent(python, noise)
-        hello: dict[str, Any] = json.loads(found)
-        return hello
+        return self.parsed(found)
 
     def _no_agent(self, python: str, noise: bytes) -> TransportError:
         """Why no agent came to life, by what the shell said."""
@@ -233,9 +243,13 @@ class Wire:
             )
         return TransportError(f"{self.name}: {python} did not start there (exit status {status}): {last or 'no word'}")
 
-    def _lost(self, exc: BaseException | None) -> ConnectionLostError:
+    def _lost(self, reason: str = "") -> ConnectionLostError:
         self._ended = self.lost = True
-        if exc is None and time.monotonic() - self._heard_s > self.patience.silence_s:
+        if not reason and time.monotonic() - self._heard_s > self.patience.silence_s:
             return ConnectionLostError(f"{self.name}: nothing was heard for {self.patience.silence_s:g} s")
-        reason = "" if exc is None or not str(exc) else f" ({exc})"
-        return ConnectionLostError(f"{self.name}: the connection was lost{reason}")
+        return ConnectionLostError(f"{self.name}: the connection was lost{reason and f' ({reason})'}")
+
+
+def _shell_word(path: str) -> str:
+    """A path for the shell there, ``~`` being the home there."""
+    return f"~/{shlex.quote(path[2:])}" if path.startswith("~/") else shlex.quote(path)

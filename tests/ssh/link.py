@@ -14,6 +14,7 @@ class Link:
     def __init__(self, port: int) -> None:
         self._target = port
         self._server = socket.create_server(("127.0.0.1", 0))
+        self._server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)  # it takes no more when it is down
         self._pairs: dict[socket.socket, socket.socket] = {}
         self._up = threading.Event()
         self._up.set()
@@ -27,6 +28,10 @@ class Link:
     @property
     def port(self) -> int:
         return int(self._server.getsockname()[1])
+
+    @property
+    def is_up(self) -> bool:
+        return self._up.is_set()
 
     def down(self) -> None:
         self._up.clear()

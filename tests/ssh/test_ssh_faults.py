@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -120,6 +122,49 @@ def test_a_board_that_is_rebooted(
     run.take({5: reboot})
     run.check()
     assert "pi was started anew meanwhile" in caplog.text
+
+
+@pytest.mark.slow
+def test_a_board_that_lets_nobody_in_while_it_starts(own_sshd: Callable[..., Sshd], tmp_path: Path) -> None:
+    """As pam_nologin keeps it until the system is up."""
+    sshd = own_sshd()
+    run = Run(tmp_path, sshd.device())
+    keys, aside = sshd.folder / "authorized_keys", sshd.folder / "aside"
+
+    def restart() -> None:
+        keys.rename(aside)
+        for pid in sshd.sessions():
+            kill(pid, signal.SIGKILL)
+        threading.Timer(1.0, aside.rename, (keys,)).start()
+
+    run.take({5: restart})
+    run.check()
+
+
+@pytest.mark.slow
+def test_a_board_whose_name_nobody_knows_while_it_starts(
+    sshd: Sshd, link: Link, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As names of .local, which boards answer to themselves."""
+    run, resolve, failures = Run(tmp_path, sshd.device(port=link.port)), socket.getaddrinfo, [0, 0]
+
+    def resolved(host: str, port: int, *given: Any, **more: Any) -> Any:
+        if port == link.port and failures and link.passed_bytes > broken:
+            failures.pop()
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return resolve(host, port, *given, **more)
+
+    broken = 1 << 60
+
+    def cut() -> None:
+        nonlocal broken
+        broken = 0
+        link.cut()
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
+    run.take({5: cut})
+    run.check()
+    assert failures == []
 
 
 @pytest.mark.slow

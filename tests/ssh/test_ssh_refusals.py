@@ -227,5 +227,10 @@ def test_names_with_spaces_and_quotes(own_sshd: Callable[..., Sshd], tmp_path: P
         assert Path(there).name == odd
         assert transport.run(["cat", there], timeout_s=20).stdout == "content"
         assert transport.run([transport.python, "-c", "print(1)"], timeout_s=20).stdout == "1\n"
+        with pytest.raises(TransportError, match=r"^pi: cannot get /nowhere: no such file or directory \(/nowhere\)$"):
+            transport.get("/nowhere", tmp_path / "back")
         transport.get(there, tmp_path / "back")
         assert (tmp_path / "back").read_bytes() == b"content"
+    (sshd.home / "my 'own' python").symlink_to(python)
+    with opened(sshd.device(python="~/my 'own' python")) as transport:
+        assert transport.run([transport.python, "-c", "print(2)"], timeout_s=20).stdout == "2\n"

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
+import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +28,7 @@ from profiler.errors import ConnectionLostError
 from profiler.hardware import SshDevice
 from profiler.transports import Transport
 from profiler.transports.ssh import SshTransport
-from profiler.transports.ssh_wire import Patience
+from profiler.transports.ssh_wire import PIECE, Patience
 
 
 class TestSsh(TransportContract):
@@ -71,6 +76,55 @@ def test_a_link_that_goes_down_while_a_file_is_sent(sshd: Sshd, link: Link, tmp_
         with pytest.raises(ConnectionLostError, match=r"the connection was lost|nothing was heard for 1 s"):
             transport.put(big)
         link.up()
+
+
+def test_a_user_who_gives_up_while_the_link_is_down(sshd: Sshd, link: Link, tmp_path: Path) -> None:
+    """The network takes nothing more: neither a file, nor the words by which one leaves."""
+    big = tmp_path / "big"
+    big.write_bytes(os.urandom(32 << 20))
+    with opened(sshd.device(port=link.port), replace(QUICK, silence_s=1.0)) as transport:
+        way, send = transport._connection.client.get_transport(), transport._agent.send
+        assert way is not None
+        way.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
+
+        def go_down(data: bytes) -> None:
+            if len(data) == PIECE and link.is_up:
+                link.down()
+                threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+            send(data)
+
+        transport._agent.send = go_down  # type: ignore[method-assign]
+        with pytest.raises(KeyboardInterrupt):
+            transport.put(big)
+        transport.close()
+        link.up()
+
+
+def test_a_file_that_two_send_at_once_comes_once(sshd: Sshd, link: Link, tmp_path: Path) -> None:
+    big = tmp_path / "big"
+    big.write_bytes(os.urandom(4 << 20))
+    asked, found = threading.Event(), []
+    with opened(sshd.device()) as one, opened(sshd.device(port=link.port)) as other:
+        send, ask, before = one._agent.send, other._agent.send, link.passed_bytes
+        waiting = threading.Thread(target=lambda: found.append(other.put(big)))
+
+        def asking(data: bytes) -> None:
+            ask(data)
+            asked.set()
+
+        def sending(data: bytes) -> None:
+            send(data)
+            if not asked.is_set() and any(sshd.board.glob("files/*/.partial")):
+                waiting.start()
+                assert asked.wait(20)
+
+        one._agent.send, other._agent.send = sending, asking  # type: ignore[method-assign]
+        found.append(one.put(big))
+        waiting.join(20)
+        assert found[0] == found[1]
+        assert Path(found[0]).read_bytes() == big.read_bytes()
+        assert asked.is_set()
+        assert link.passed_bytes - before < 1 << 20
 
 
 def test_what_is_there_is_not_sent_again(sshd: Sshd, link: Link, tmp_path: Path) -> None:
@@ -198,6 +252,40 @@ def test_a_busy_command_is_told_from_a_silent_board(sshd: Sshd, link: Link) -> N
         link.up()
 
 
+def test_what_others_print_into_the_channel(sshd: Sshd) -> None:
+    """A login may leave something running that prints later."""
+    with opened(sshd.device()) as transport:
+        transport._agent._buffer += b"Low battery\n"
+        with pytest.raises(ConnectionLostError, match=r"^pi: the connection was lost \('Low battery' came in between"):
+            transport.scratch("out")
+        assert transport.lost
+
+
+def test_a_slow_reader_keeps_its_lease(tmp_path: Path) -> None:
+    """Whoever takes a file in takes it out of the board's hands, and need say nothing meanwhile."""
+    from profiler.transports import ssh_wire
+
+    file = tmp_path / "file"
+    file.write_bytes(bytes(1 << 20))
+    command = [sys.executable, "-uc", ssh_wire._BOOT, "token"]
+    hello = {"op": "hello", "folder": str(tmp_path), "python": None, "owner": "token", "alone": False, "lease_s": 1.0}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as agent:
+        assert agent.stdin is not None
+        assert agent.stdout is not None
+        agent.stdin.write(ssh_wire._program())
+        for request, lines in ((hello, 4), ({"op": "get", "path": str(file)}, 1)):
+            agent.stdin.write(json.dumps(request).encode() + b"\n")
+            agent.stdin.flush()
+            said = [agent.stdout.readline() for _ in range(lines)]
+        left = json.loads(said[-1])["size"]
+        while left:
+            assert not threading.Event().wait(0.1)
+            piece = agent.stdout.read(min(left, 1 << 16))
+            assert piece, "it gave up"
+            left -= len(piece)
+        agent.stdin.close()
+
+
 def test_a_host_behind_another(own_sshd: Callable[..., Sshd], user: Path, tmp_path: Path) -> None:
     """Names, users, keys and the way come from the user's configuration, as for ssh itself."""
     gate, board = own_sshd(), own_sshd()
@@ -213,8 +301,13 @@ def test_a_host_behind_another(own_sshd: Callable[..., Sshd], user: Path, tmp_pa
     with opened(named.model_copy(update={"jump": "none"})) as transport:
         gate.await_quiet()
         assert transport.run(["echo", "direct"], timeout_s=20).stdout == "direct\n"
-    with pytest.raises(TransportError, match=r"^pi through 127\.0\.0\.1: nobody-here@.* does not let us in"):
+    with pytest.raises(TransportError, match=r"^pi through 127\.0\.0\.1: nobody-here@.* does not .*~/\.ssh/config$"):
         SshTransport(named.model_copy(update={"jump": "nobody-here@gate"}))
+    hosts = user / ".ssh" / "known_hosts"
+    hosts.write_text(board.known_host)
+    with pytest.raises(TransportError, match=rf"is not known; .* log in there once: ssh -p {gate.port} root@127"):
+        SshTransport(named)
+    hosts.write_text(board.known_host + gate.known_host)
     known = f"-i {gate.key} -o UserKnownHostsFile={user}/.ssh/known_hosts -p {gate.port}"
     with (user / ".ssh" / "config").open("a") as config:
         config.write(f"Host piped\n HostName 127.0.0.1\n Port {board.port}\n User root\n IdentityFile {board.key}\n")
@@ -227,19 +320,21 @@ def test_a_host_behind_another(own_sshd: Callable[..., Sshd], user: Path, tmp_pa
         SshTransport(named)
 
 
-def test_the_keys_of_an_agent(sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import subprocess
-
-    socket = tmp_path / "agent"
-    with subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.PIPE) as agent:
+def test_the_keys_of_an_agent(sshd: Sshd, user: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = tmp_path / "agent"
+    with subprocess.Popen(["ssh-agent", "-D", "-a", address], stdout=subprocess.PIPE) as agent:
         try:
             assert agent.stdout is not None
             agent.stdout.readline()
-            monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
+            monkeypatch.setenv("SSH_AUTH_SOCK", str(address))
             device = sshd.device(key=None)
             with pytest.raises(TransportError, match=r"by the keys of the agent and of ~/\.ssh: wrong user or key"):
                 SshTransport(device)
             subprocess.run(["ssh-add", "-q", sshd.key], check=True)
+            with opened(device) as transport:
+                assert transport.board["machine"]
+            named = f"Host 127.0.0.1\n IdentityFile {tmp_path}/elsewhere\n"  # what ssh passes over
+            (user / ".ssh" / "config").write_text(named)
             with opened(device) as transport:
                 assert transport.board["machine"]
         finally:
