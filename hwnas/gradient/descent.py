@@ -31,27 +31,34 @@ _REFINED = torch.linspace(0.0, 1.0, 33, dtype=torch.float64)
 
 
 class Descent:
-    """Moves ``architecture``; ``effects`` (choices, options) are nats, 0 on average over each choice."""
+    """Moves ``architecture``; ``effects`` (choices, options) are nats, and tell how options of a choice differ.
+
+    ``lessons`` (choices,) is how much was learnt about each choice lately, 1 for a look at all its options.
+    """
 
     def __init__(self, architecture: Architecture, expected: ExpectedLatency) -> None:
         self.architecture, self._expected = architecture, expected
         self.effects = torch.zeros_like(architecture.scores)
+        self.lessons = torch.zeros(len(architecture.scores), dtype=torch.float64)
         self.price = 0.0
 
-    def learn(self, drawn: Sequence[Drawn], gradients: Sequence[Tensor | None], share: float) -> None:
-        """Move the effects by ``share`` to what the gradients with respect to ``drawn`` tell.
+    def learn(self, drawn: Sequence[Drawn], gradients: Sequence[Tensor | None], decay: float) -> None:
+        """Take what the gradients with respect to ``drawn`` tell into the effects, older lessons weighing ``decay``.
 
         A gradient tells how options differ, so means are taken off: where two of more options were looked at,
         what these have together stays (ProxylessNAS, section 3.2.2, does so by rescaling).
         """
         probabilities = self.architecture.probabilities()
+        self.lessons *= decay
         for row, (each, gradient) in enumerate(zip(drawn, gradients, strict=True)):
             if gradient is None or len(each.options) < 2:
                 continue
             options = list(each.options)
+            self.lessons[row] += len(options) / int(self.architecture.real[row].sum())
             weights = probabilities[row, options] + 1e-9
             news = gradient.to(weights.dtype) - self.effects[row, options]
-            self.effects[row, options] += share * (news - (weights * news).sum() / weights.sum())
+            news -= (weights * news).sum() / weights.sum()
+            self.effects[row, options] += news / self.lessons[row].clamp(min=1.0)
 
     def cool(self, ratio: float) -> None:
         """Set the temperature, as a share of the largest difference in effect."""

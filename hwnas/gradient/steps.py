@@ -102,6 +102,10 @@ class Steps:
                     self._checkpoint(identity).save(path)
                 show(done, f"loss {self._recent():.4f}, expected {float(self.descent.expected_ms()):.4g} ms")
 
+    def tensors(self) -> list[Tensor]:
+        """What it holds while nothing runs: weights and buffers."""
+        return [*self._supernet.parameters(), *self._supernet.buffers(), *self._frozen.buffers()]
+
     def _step(self, step: int, path: Path) -> float:
         """One step on the architecture; the loss of what was run, nats per token."""
         settings, descent = self._settings, self.descent
@@ -113,7 +117,7 @@ class Steps:
         loss, tokens = self._family.loss(model, batch, 0.0)
         loss = loss / tokens
         value = self._finite(float(loss.detach()), step, path)
-        descent.learn(drawn, _gradients(loss, drawn), max(1 / (step + 1), 1 / (settings.memory * settings.steps)))
+        descent.learn(drawn, _gradients(loss, drawn), math.exp(-1 / (settings.memory * settings.steps)))
         descent.cool(settings.hot * (settings.cold / settings.hot) ** progress)
         target_ms = None if self._aim.target_ms is None else self._aim.target_ms(self.architecture)
         descent.step(target_ms, self._price(value))
@@ -165,6 +169,7 @@ class Steps:
             "scores": self.architecture.scores,
             "decided": self.architecture.decided,
             "effects": self.descent.effects,
+            "lessons": self.descent.lessons,
             "last": torch.tensor([self.architecture.temperature, self.descent.price], dtype=torch.float64),
         }
         adapted = {} if self._optimizer is None else {f"weights.{k}": v for k, v in self._supernet.state_dict().items()}
@@ -175,6 +180,7 @@ class Steps:
         self.architecture.scores = content.model["scores"]
         self.architecture.decided = content.model["decided"]
         self.descent.effects = content.model["effects"]
+        self.descent.lessons = content.model["lessons"]
         self.architecture.temperature, self.descent.price = content.model["last"].tolist()
         self.losses = list(content.losses)
         if self._optimizer is not None:
