@@ -105,6 +105,7 @@ class Linas:
             probes=self._probes,
             exclude=self._excluded,
             first=best,
+            patient=False,
         )
         self._learn()
         seen: list[Candidate] = []

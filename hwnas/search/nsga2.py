@@ -74,16 +74,18 @@ class Nsga2:
         probes: Sequence[Candidate] = (),
         exclude: Collection[Candidate] = (),
         first: Sequence[Candidate] = (),
+        patient: bool = True,
     ) -> None:
         """``probes``: where to look if random ones never meet the limits; ``exclude``: never proposed.
 
-        ``first`` are proposed first, as far as they meet the limits.
+        ``first`` are proposed first, as far as they meet the limits. If it is not ``patient``, children that
+        were there before are not replaced by others, and it ends with a generation of nothing but those.
         """
         self.settings = settings or Nsga2Settings()
         self._space = space
         self._rng = random.Random(f"{seed}/nsga2")
         self._sampler = FeasibleSampler(space, limits, self._rng, probes=probes, exclude=exclude)
-        self._first = first
+        self._first, self._patient = first, patient
         self._mutation = self.settings.mutation_probability or 1 / len(space.choices)
         self._population: list[_Survivor] = []
         self._generation = 0
@@ -93,6 +95,8 @@ class Nsga2:
         if self._generation > self.settings.generations:
             return ()
         number = self.settings.population
+        if self._population and not self._patient:
+            return tuple(self._sampler.take(self._child() for _ in range(number)))
         if self._population:
             return tuple(self._sampler.fresh(number, self._child))
         first = self._sampler.take(self._first)[:number]

@@ -104,12 +104,14 @@ def table() -> TableLatency:
     return TableLatency(SPACE, Family(), lut)  # type: ignore[arg-type]
 
 
-def relaxed(method: str, limits: LatencyLimit, share: float, seeds: Iterable[int], evaluations: int) -> Found:
-    """Of a method with its own settings, but for evaluating as many as the steps leave of so many evaluations."""
+def relaxed(
+    method: str, limits: LatencyLimit, share: float, seeds: Iterable[int], evaluations: int, **given: object
+) -> Found:
+    """Of a method with its own settings or ``given``, evaluating as many as its steps leave of the evaluations."""
     _, best = best_within(limits)
-    plain = settings_of(method, {})
+    plain = settings_of(method, given)
     steps = cost_of(plain, 0, PAIRS) - plain.evaluations
-    settings = settings_of(method, {"runners": max(1, evaluations - steps)})
+    settings = settings_of(method, {**given, "runners": max(1, evaluations - steps)})
     held = CandidateLimits(SPACE, Family(), SPACE.workload, table(), latency_ms=limits.latency_ms)  # type: ignore[arg-type]
     pair = Pair((1,), (1,))
     gaps = []
