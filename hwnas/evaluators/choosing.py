@@ -69,8 +69,8 @@ def choose_subset(
     """The subset, and what was tried to find it.
 
     The losses of every candidate are kept in the folder ``kept``: the same call goes on where it was interrupted.
-    Raises :class:`SearchError` if the space has too few candidates, the size is no part of the pairs, or no subset
-    reaches the rank correlation asked for.
+    Raises :class:`SearchError` if the space has too few candidates, the size is no part of the pairs, a loss is no
+    number, or no subset reaches the rank correlation asked for.
     """
     from hwnas.training import weights_digest
 
@@ -82,7 +82,12 @@ def choose_subset(
     loss_of = KeptLosses(PairLosses(supernet, family, pairs), kept, f"{of.data}/{of.weights}")
     rows: list[Array] = []
     with evaluating(loss_of, workers, say=say) as evaluate:
-        for row in evaluate(sample):
+        for candidate, row in zip(sample, evaluate(sample), strict=True):
+            if not np.isfinite(row).all():
+                raise SearchError(
+                    f"subset: the loss of candidate {candidate.key} is not finite on some pairs; train the"
+                    " SuperTransformer anew, at a lower learning rate"
+                )
             rows.append(row)
             progress(len(rows), len(sample), "candidates on all pairs")
     losses = np.stack(rows)
@@ -132,7 +137,10 @@ class KeptLosses:
         name = hashlib.sha256(f"{self.identity}/{candidate.key}".encode()).hexdigest()[:16]
         path = self.folder / f"{name}.npy"
         if path.exists():
-            known: Array = np.load(path)
+            try:
+                known: Array = np.load(path)
+            except (ValueError, EOFError) as exc:
+                raise SearchError(f"{path} is damaged ({exc}); delete it, and run the same command again") from exc
             return known
         found = self.losses(candidate)
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class InheritedLoss:
-    """Fitness as in HAT (section 3.2), but without label smoothing: validation loss with inherited weights.
+    """Fitness as in HAT's evolutionary search, but without label smoothing: validation loss, weights inherited.
 
     ``pairs`` is the part of the validation split that is used; call it with a candidate. Like the other two it can
     be pickled, weights included.

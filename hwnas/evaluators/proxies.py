@@ -64,9 +64,9 @@ def synflow(subject: Subject) -> float:
     """Synaptic flow: the sum over parameters of weight times gradient, of a network of positive weights fed ones.
 
     Tanaka et al., NeurIPS 2020, section 6 (R_SF); as a proxy Abdelfattah et al., ICLR 2021, section 3.2. Embeddings
-    are replaced by ones and normalisations left out, as these leave out batch normalisation, so
-    that neither the data nor the embedding table counts; softmax stays. The logarithm is told: it grows by
-    orders of magnitude a layer.
+    are replaced by ones and normalisations left out (ours; the latter leave out batch normalisation), so that neither
+    the data nor the embedding table counts; softmax stays. The logarithm is told: it grows by orders of magnitude a
+    layer.
     """
     return _log(sum(_saliency(parameter) for parameter in _Flow(subject).model.parameters()))
 

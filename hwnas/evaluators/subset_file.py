@@ -30,8 +30,8 @@ class SubsetOf:
 class ChosenSubset:
     """A subset with what it was chosen by: ``candidates`` random ones evaluated on all pairs, and a seed.
 
-    ``spearman`` and ``error`` are its :class:`~hwnas.evaluators.subset.Fidelity`, ``share`` is that of all tokens,
-    source and target, which evaluating on it reads.
+    ``spearman`` and ``error`` are the :class:`~hwnas.evaluators.subset.Fidelity` of subsets of its size that are chosen
+    as it was; ``share`` is that of all tokens, source and target, which evaluating on it reads.
     """
 
     subset: PairSubset

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from hwnas.report.documents import Figure
+from hwnas.report.documents import Figure, Interval
 from hwnas.report.numbers import in_chart, ms_in_chart
 from hwnas.report.predictions import Point, front_of
 from hwnas.report.svg import Axis, Frame, Plot, apart, both, drawn, frames
@@ -38,7 +38,7 @@ class Chosen:
     loss: Figure
     predicted: Figure
     measured: Figure | None
-    interval: tuple[Figure, Figure] | None
+    interval: Interval | None
 
 
 def points_drawn(points: Sequence[Point]) -> list[Point]:
@@ -136,11 +136,11 @@ def progress_chart(series: Sequence[Series], identity: str) -> Markup:
     """
 
     def draw(frame: Frame) -> Markup:
-        curves = {one.name: _best_so_far(one.losses) for one in series if one.losses}
+        curves = [_best_so_far(one.losses) for one in series]
         longest = max(len(one.losses) for one in series)
         settled = max(1, longest // 100)
-        seen = [loss for curve in curves.values() for number, loss in curve if number >= settled]
-        starts = [_at(curve, settled) for curve in curves.values()]
+        seen = [loss for curve in curves for number, loss in curve if number >= settled]
+        starts = [_at(curve, settled) for curve in curves]
         plot = Plot(
             frame,
             Axis("candidates evaluated", 0, longest),
@@ -148,10 +148,10 @@ def progress_chart(series: Sequence[Series], identity: str) -> Markup:
         )
         plot.axes()
         _, _, right, bottom = plot.box
-        for one in series[::-1]:
-            shown = [(number, loss) for number, loss in curves[one.name] if loss <= plot.up.high]
+        for one, curve in [*zip(series, curves, strict=True)][::-1]:
+            shown = [(number, loss) for number, loss in curve if loss <= plot.up.high]
             plot.steps(shown, f"curve {one.kind}", until=len(one.losses))
-        heights = apart([plot.y(curves[one.name][-1][1]) for one in series], 34 if frame.narrow else 32)
+        heights = apart([plot.y(curve[-1][1]) for curve in curves], 34 if frame.narrow else 32)
         over = max(0.0, max(heights) + 16 - bottom)
         for one, y in zip(series, (height - over for height in heights), strict=True):
             plot.label(right + 8, y + 1, one.name, f"of-{one.kind}")

@@ -9,10 +9,11 @@ from pathlib import Path
 from statistics import NormalDist
 
 from hwnas.errors import ReportError
-from hwnas.report.documents import Document, Figure
-from hwnas.report.predictions import Interval, Predictions, predictions_for, the_space
+from hwnas.report.documents import Document, Figure, Interval
+from hwnas.report.predictions import Predictions, predictions_for, the_space
 from hwnas.report.run import Reader, Run, TableFile
 from hwnas.report.view import RunView
+from hwnas.spaces import load_space
 from latency_luts import LutMismatchError
 from latency_luts.derive import LEAST_SESSION_SD
 from latency_luts.diff import TableDiff
@@ -83,10 +84,16 @@ def compare_runs(
 ) -> Comparison:
     """What differs between two runs; ``tables`` are looked at too for those that the runs used.
 
-    ``space`` and ``family`` as for a report. Raises :class:`ReportError` for what is no run.
+    ``space`` and ``family`` as for a report, where one run is of that space. Raises :class:`ReportError` for what is no
+    run, and a space of neither.
     """
     reader = Reader(Path())
     runs = [reader.run(one), reader.run(two)]
+    if space is not None:
+        fingerprint = load_space(space, family=family).fingerprint
+        theirs = {its for run in runs for _, its, _ in run.subjects()}
+        if theirs and fingerprint not in theirs:
+            raise ReportError(f"{space} ({fingerprint}) is the space of neither run; give the file of one of theirs")
     given = [reader.table(path) for path in tables]
     views = [_view(reader, run, number, given, space, family) for number, run in enumerate(runs, start=1)]
     targets = [_target(view) for view in views]
@@ -161,7 +168,7 @@ def _latencies(
     ratio = values[1] / values[0] if values[0] and values[1] else None
     noise: tuple[float, float] | None = None
     beyond: bool | None = None
-    if ratio is not None and same and values[0] and values[1]:
+    if ratio is not None and same:
         quantile = NormalDist().inv_cdf(0.975)
         sds = [math.log(interval[1] / interval[0]) / 2 / quantile for interval in intervals if interval is not None]
         if len(sds) == 2:

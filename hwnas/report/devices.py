@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hwnas.report.architecture import Architecture
-from hwnas.report.documents import Figure
-from hwnas.report.predictions import Interval, Predictions
+from hwnas.report.documents import Figure, Interval
+from hwnas.report.predictions import Predictions
 from hwnas.report.view import RunView
 
 
@@ -41,10 +41,10 @@ class Devices:
 
 def cross_device(views: Sequence[RunView], known: Sequence[Predictions]) -> Devices | None:
     """Winners (of a single run its finalists) on every target; ``None`` where there is one target only."""
-    columns = {str(p.table.lut.target): p for p in known}
+    columns: dict[str, Predictions | None] = {str(p.table.lut.target): p for p in known}
     for view in views:
-        if view.bundle is not None:
-            columns.setdefault(view.bundle.text("/proof/target"), None)  # type: ignore[arg-type]
+        if view.bundle is not None and view.bundle.has("/proof/target"):
+            columns.setdefault(view.bundle.text("/proof/target"), None)
     if len(columns) < 2:
         return None
     rows = []

@@ -30,6 +30,10 @@ class Figure:
         return float(self.value)
 
 
+Interval = tuple[Figure, Figure]
+"""Both ends."""
+
+
 @dataclass(frozen=True)
 class Document:
     """A JSON file, or the records of a JSON Lines file; ``name`` is how the page calls it.
@@ -77,7 +81,7 @@ class Document:
         found = self.get(pointer)
         return found if isinstance(found, str) else ""
 
-    def interval(self, pointer: str) -> tuple[Figure, Figure] | None:
+    def interval(self, pointer: str) -> Interval | None:
         """The two ends of an interval that stands there."""
         low, high = self.figure(f"{pointer}/0"), self.figure(f"{pointer}/1")
         return None if low is None or high is None else (low, high)

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from hwnas.report.documents import Document, Figure
+from hwnas.report.documents import Document, Figure, Interval
 from hwnas.report.numbers import ms_in_chart
 from hwnas.report.svg import Axis, Frame, Plot, both, drawn, frames
-
-Interval = tuple[Figure, Figure]
 
 
 @dataclass(frozen=True)

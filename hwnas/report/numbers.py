@@ -6,7 +6,7 @@ import math
 
 from markupsafe import Markup
 
-from hwnas.report.documents import Figure
+from hwnas.report.documents import Figure, Interval
 
 NONE = Markup('<span class="none">–</span>')
 
@@ -68,7 +68,7 @@ def text(figure: Figure | None) -> Markup:
     return NONE if figure is None else written(figure, str(figure.value))
 
 
-def interval(ends: tuple[Figure, Figure] | None) -> Markup:
+def interval(ends: Interval | None) -> Markup:
     """``[0.2859, 0.2909]``; nothing where there is none."""
     if ends is None:
         return Markup("")

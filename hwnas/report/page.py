@@ -126,14 +126,17 @@ def _environment() -> Environment:
 
 
 def _points(views: Sequence[RunView]) -> Markup:
-    """What hovering tells of every point that is drawn: genes by record, and the choices they index."""
+    """What hovering tells of every point that is drawn: genes by record, and the choices they index.
+
+    An index in a gene is one character, counted from ``0`` on.
+    """
     known = next((view.predictions for view in views if view.predictions is not None), None)
     choices = [] if known is None else [[c.name, list(c.values), c.when] for c in known.model.space.choices]
     journals = {
         journal: {
             "name": one.name,
             "points": {
-                p.record: [p.loss, round(p.latency_ms, 9), "".join(map(_digit, p.gene))]
+                p.record: [p.loss, round(p.latency_ms, 9), "".join(chr(48 + index) for index in p.gene)]
                 for p in points_drawn(one.points)
                 if p.journal == journal
             },
@@ -144,8 +147,3 @@ def _points(views: Sequence[RunView]) -> Markup:
     }
     text = json.dumps({"choices": choices, "journals": journals}, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c"))
-
-
-def _digit(index: int) -> str:
-    """An index as one character; no choice has more than 35 values that a search space lists."""
-    return "0123456789abcdefghijklmnopqrstuvwxyz"[index] if index < 36 else "?"

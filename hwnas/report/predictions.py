@@ -14,14 +14,12 @@ from hwnas.explain import Explanation, explain
 from hwnas.families import get_family
 from hwnas.families.base import Family
 from hwnas.latency import TableLatency
-from hwnas.report.documents import Document, Figure, escaped
+from hwnas.report.documents import Document, Figure, Interval, escaped
 from hwnas.report.run import Run, Search, TableFile
 from hwnas.search.identity import fingerprint_of
 from hwnas.space import Candidate, SearchSpace
 from hwnas.spaces import load_space
 from latency_luts import LutError
-
-Interval = tuple[Figure, Figure]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ from hwnas.report.run import Run, Search, TableFile
 
 Words = list[str | Figure]
 
+_LATENCY = r"latency <= (\S+) ms"
+
 
 @dataclass(frozen=True, slots=True)
 class Command:
@@ -59,15 +61,14 @@ def within(document: Document, pointer: str, pattern: str) -> Figure | None:
 
 def limit_of(run: Run) -> Figure | None:
     """The latency limit, as exactly as the run tells it."""
-    for document in (run.demo, run.bundle):
-        if document is not None and document.has("/limit_ms"):
-            return document.figure("/limit_ms")
-    search = run.search
-    if search is not None and search.result is not None:
-        return within(search.result, "/limits", r"latency <= (\S+) ms")
-    if search is not None and search.journal is not None:
-        return within(search.journal, "/0/limits", r"latency <= (\S+) ms")
-    return None
+    if run.demo is not None and run.demo.has("/limit_ms"):
+        return run.demo.figure("/limit_ms")
+    if run.search is not None:
+        for document, pointer in ((run.search.result, "/limits"), (run.search.journal, "/0/limits")):
+            found = None if document is None else within(document, pointer, _LATENCY)
+            if found is not None:
+                return found
+    return None if run.bundle is None else run.bundle.figure("/limit_ms")
 
 
 def _demo(demo: Document) -> Command:
@@ -86,16 +87,7 @@ def _profile(table: TableFile) -> Command:
     if journal is not None:
         for name in ("rounds", "min_rounds", "samples", "half_width", "seed"):
             words += _option(f"--{name.replace('_', '-')}", journal.figure(f"/0/plan/{name}"))
-        items = journal.get("/0/items")
-        roles = (
-            [
-                item["meta"].get("role")
-                for item in items
-                if isinstance(item, dict) and isinstance(item.get("meta"), dict)
-            ]
-            if isinstance(items, list)
-            else []
-        )
+        roles = [journal.text(f"{place}/meta/role") for place, _ in journal.items("/0/items")]
         for role in ("calibration", "check"):
             counted = Figure(roles.count(role), (journal.place("/0/items/*/meta/role"),), f"count:{role}")
             words += _option(f"--{role}", counted)
@@ -111,17 +103,37 @@ def _search(
     words += _option("--method", journal.figure("/0/searcher"))
     words += _settings(journal)
     words += _option("--seed", journal.figure("/0/seed"))
-    words += _option("--latency-ms", within(journal, "/0/limits", r"latency <= (\S+) ms"))
-    sure = within(journal, "/0/limits", r"at (\S+) % confidence")
-    if sure is not None:
-        words += _option("--confidence", Figure(sure.number / 100, sure.sources, "within-percent"))
+    if search.further:
+        counted = (journal.place("/0/seed"), *(further.place("/0/seed") for further in search.further))
+        words += _option("--seeds", Figure(len(counted), counted, "count"))
+    words += _limits(search, journal)
     words += _option("--validation-pairs", within(journal, "/0/evaluator", r"/(\d+) pairs"))
+    if "/subset " in journal.text("/0/evaluator"):
+        words += ["--subset", "SUBSET.json"]
     if journal.has("/0/settings/excluded"):
         words += ["--exclude", "SEARCH" if beside is None else beside.folder.name]
     if search.baseline is not None and search.baseline.folder.parent == search.folder:
         words.append("--baseline")
     what = "the search" if beside is None else "random search beside it"
     return Command(what, (*words, "--out", search.folder.name))
+
+
+def _limits(search: Search, journal: Document) -> Words:
+    """The limits as given: the journal tells those that were kept, a latency less its margin or at a confidence."""
+    words: Words = []
+    kept = within(journal, "/0/limits", _LATENCY)
+    sure = within(journal, "/0/limits", r"at (\S+) % confidence")
+    if kept is not None:
+        given = (None if search.result is None else within(search.result, "/limits", _LATENCY)) or kept
+        words += ["--latency-ms", given]
+        if sure is not None:
+            words += ["--confidence", Figure(sure.number / 100, sure.sources, "within-percent")]
+        else:
+            margin = round(1 - kept.number / given.number, 6)
+            words += ["--margin", Figure(margin, (*kept.sources, *given.sources), "margin")]
+    for told, option in (("energy", "--energy-mj"), ("params", "--params-m"), ("peak memory", "--peak-memory-mib")):
+        words += _option(option, within(journal, "/0/limits", rf"{told} <= (\S+)"))
+    return words
 
 
 def _settings(journal: Document) -> Words:
@@ -138,6 +150,8 @@ def _settings(journal: Document) -> Words:
                 if "/" not in str(objective):
                     words += _option("--objective", journal.figure(place))
         elif name != "excluded" and figure is not None and value is not None:
+            if isinstance(value, bool):
+                figure = Figure(str(value).lower(), figure.sources, "flag")
             own = method == "evolution" or name == "evaluations"
             words += [f"--{name.replace('_', '-')}", figure] if own else [f"--set {name}=", figure]
     return words

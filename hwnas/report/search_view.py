@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from hwnas.report import charts
 from hwnas.report.architecture import Architecture
-from hwnas.report.documents import Document, Figure
+from hwnas.report.documents import Document, Figure, escaped
 from hwnas.report.predictions import Predictions, front_of
 from hwnas.report.run import Search
 
@@ -104,7 +104,7 @@ class SearchView:
             rows = [
                 FrontRow(
                     Architecture(front.mapping(f"{place}/candidate"), front.place(f"{place}/candidate")).line,
-                    tuple(front.figure(f"{place}/objectives/{_key(name)}") for name in self.objectives),
+                    tuple(front.figure(f"{place}/objectives/{escaped(name)}") for name in self.objectives),
                 )
                 for place, _ in front.items("")
             ]
@@ -140,10 +140,6 @@ def _seed(result: Document, place: str) -> SeedRow:
         result.figure(f"{rival}/best_loss"),
         result.figure(f"{rival}/hypervolume"),
     )
-
-
-def _key(name: str) -> str:
-    return name.replace("~", "~0").replace("/", "~1")
 
 
 def in_words(names: Sequence[str]) -> list[str]:

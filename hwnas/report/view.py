@@ -13,9 +13,9 @@ from hwnas.report import latency_charts
 from hwnas.report.architecture import Architecture
 from hwnas.report.charts import Chosen
 from hwnas.report.conditions import target_of
-from hwnas.report.documents import Document, Figure, change
+from hwnas.report.documents import Document, Figure, Interval, change
 from hwnas.report.latency_charts import Compared, Seen
-from hwnas.report.predictions import Interval, Predictions, Share, primitives_of, table_of
+from hwnas.report.predictions import Predictions, Share, primitives_of, table_of
 from hwnas.report.reproduce import Command, commands_of, limit_of, within
 from hwnas.report.run import Run, Search
 from hwnas.report.search_view import SearchView

@@ -150,6 +150,20 @@ def test_a_subset_is_chosen_once_and_then_read(supernet, tmp_path: Path, monkeyp
     assert spearman([on_subset(c) for c in others], [on_all(c) for c in others]) > 0.6
 
 
+def test_losses_that_are_no_numbers_or_no_losses_are_told_by_name(supernet, tmp_path: Path, monkeypatch) -> None:
+    first = random_candidates(SPACE, 8, 0)[0]
+    request = SubsetRequest(candidates=8)
+    with monkeypatch.context() as patch:
+        patch.setattr(PairLosses, "__call__", lambda self, c: np.full(len(self.pairs), np.nan))
+        with pytest.raises(SearchError, match=f"the loss of candidate {first.key} is not finite"):
+            choose_subset(SPACE, FAMILY, supernet, TASK, request, tmp_path / "diverged")
+    choose_subset(SPACE, FAMILY, supernet, TASK, replace(request, pairs=20), tmp_path / "kept")
+    torn = next((tmp_path / "kept").glob("*.npy"))
+    torn.write_bytes(torn.read_bytes()[:40])
+    with pytest.raises(SearchError, match=rf"{torn.name} is damaged .*delete it"):
+        choose_subset(SPACE, FAMILY, supernet, TASK, request, tmp_path / "kept")
+
+
 def test_a_file_is_read_as_it_was_written(supernet, tmp_path: Path) -> None:
     chosen, _ = choose_subset(SPACE, FAMILY, supernet, TASK, SubsetRequest(16, pairs=20), tmp_path / "kept")
     path = tmp_path / "subset.json"

@@ -74,7 +74,7 @@ class Files:
         {
             "value": lambda self, sources, _: YES_NO.get(str(self.one(sources[0])), self.one(sources[0])),
             "architecture": lambda self, sources, _: self.one(sources[0]),
-            "change": lambda self, sources, _: self.one(sources[0]) / self.one(sources[1]) - 1,
+            "change": lambda self, sources, _: np.divide(*map(self.latency, sources)) - 1,
             "less-one": lambda self, sources, _: self.one(sources[0]) - 1,
             "sum": lambda self, sources, _: sum(self.numbers(sources)),
             "min": lambda self, sources, _: min(self.numbers(sources)),
@@ -84,11 +84,17 @@ class Files:
                 row.get("status") == of for row in self.document(sources[0].partition("#")[0]) if "operator" in row
             ),
             "within-percent": lambda self, sources, _: float(re.search(r"(\S+) %", self.one(sources[0]))[1]) / 100,
+            "margin": lambda self, sources, _: round(1 - np.divide(*map(self.latency, sources)), 6),
+            "flag": lambda self, sources, _: str(self.one(sources[0])).lower(),
             "target": lambda self, sources, _: "{device}/{runtime}/threads={threads}/{clock}".format_map(
                 self.one(sources[0])
             ),
         }
     )
+
+    def latency(self, source):
+        found = self.one(source)
+        return float(re.search(r"latency <= (\S+) ms", found)[1]) if isinstance(found, str) else found
 
     def count(self, sources, of):
         found = [entry for source in sources for entry in self.entries(source)]

@@ -21,6 +21,12 @@ def series(number, name="evolution"):
     return Series(name, "search", points, [p.loss for p in points], None)
 
 
+def test_random_search_beside_random_search_has_a_curve_of_its_own():
+    ends = [Series("random search", "random", [], losses, None) for losses in ([3.0, 1.0], [3.0, 2.0])]
+    curves = re.findall(r'class="curve random" d="([^"]+)"', progress_chart(ends, "x"))
+    assert len(curves) == len(set(curves)) == 4  # on a desktop and on a phone
+
+
 def test_of_very_many_points_some_are_drawn_and_all_of_the_front():
     many = series(30_000).points
     drawn = points_drawn(many)

@@ -101,6 +101,11 @@ def test_runs_of_different_spaces_differ_in_their_space(whole, two):
     assert (space.one.partition(" ")[0], space.two.partition(" ")[0]) == ("g2p", "mine")
 
 
+def test_a_space_of_neither_run_is_refused(whole, two):
+    with pytest.raises(ReportError, match=r"hat_wmt14_ende .* is the space of neither run"):
+        compare_runs(whole, two, space="hat_wmt14_ende")
+
+
 def test_what_is_no_run_is_refused(whole, tmp_path):
     with pytest.raises(ReportError, match="is no run"):
         compare_runs(whole, tmp_path)

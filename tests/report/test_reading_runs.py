@@ -154,6 +154,36 @@ def test_a_record_that_is_no_candidate_is_refused(run, record):
         shown(run)
 
 
+def test_how_to_do_it_again_tells_what_was_given_and_not_what_was_kept(run):
+    journal = run / "search.journal.jsonl"
+    lines = journal.read_text().splitlines()
+    header = json.loads(lines[0]) | {
+        "searcher": "darts",
+        "settings": {"steps": 50, "adapt_weights": False},
+        "limits": "latency <= 0.3136 ms, params <= 1.5 M, peak memory <= 3 MiB",
+        "evaluator": "0123456789abcdef/fedcba/subset 0011",
+    }
+    journal.write_text("\n".join([json.dumps(header), *lines[1:]]) + "\n")
+    again = " ".join(shown(run)[1].split())
+    for words in (
+        "--method darts --set steps=50 --set adapt_weights=false",
+        "--seeds 2 --latency-ms 0.32 --margin 0.02 --params-m 1.5 --peak-memory-mib 3 --subset SUBSET.json",
+    ):
+        assert words in again
+
+
+def test_a_limit_of_the_search_is_not_taken_from_another_winners_bundle(run):
+    manifest = run / "bundle" / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"limit_ms": 9.0}))
+    assert "% below the limit of 0.3200 ms" in shown(run)[1].replace("\u00a0", " ")
+
+
+def test_a_bundle_that_was_not_measured_is_no_device(run):
+    manifest = run / "bundle" / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"proof": None}))
+    assert "The same networks on every device" not in shown(run)[1]
+
+
 def test_what_is_no_run_is_refused(tmp_path, run):
     (tmp_path / "empty").mkdir()
     (tmp_path / "other").mkdir()

@@ -95,7 +95,7 @@ def test_every_point_of_a_search_is_its_journals(page, files):
         for number, (loss, ms, gene) in journal["points"].items():
             assert loss == records[int(number)]["loss"]
             assert ms == pytest.approx(latencies[int(number) - 1], rel=1e-6)
-            assert files.space.decode([int(digit, 36) for digit in gene]) == candidates[int(number) - 1]
+            assert files.space.decode([ord(digit) - 48 for digit in gene]) == candidates[int(number) - 1]
     assert told["choices"] == [[c.name, list(c.values), c.when and list(c.when)] for c in files.space.choices]
 
 

@@ -5,7 +5,7 @@
     const seen = {}, layers = {}, single = [];
     data.choices.forEach(([name, values, when], i) => {
       if (when && !(seen[when[0]] >= when[1])) return;
-      const value = values[parseInt(gene[i], 36)];
+      const value = values[gene.charCodeAt(i) - 48];
       seen[name] = value;
       const [kind, layer] = name.split(".");
       if (layer === undefined) single.push([name.replaceAll("_", " "), value]);
