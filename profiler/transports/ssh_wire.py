@@ -173,7 +173,8 @@ class Wire:
                     while self._receive(time.monotonic() + self.patience.grace_s, None):
                         self._buffer.clear()
             self._ended = True
-            self._channel.close()
+            with suppress(OSError, EOFError):  # the connection may break just now
+                self._channel.close()
             self._sending_s = None
 
     def _receive(self, deadline: float | None, silence_s: float | None) -> bool:
