@@ -132,7 +132,7 @@ def measure(
     with open_for(device, cache, say) as opener:
         target = target_of(opener)
         subject = {"space": space.name, "fingerprint": space.fingerprint}
-        content = run_plan(opener, target, plan, out, lut.workload, subject, progress)
+        content = run_plan([opener], [target], plan, out, lut.workload, subject, progress)
     return {c: content.measured(target, c.key).latency_ms(target.clock) for c in candidates}
 
 

@@ -97,7 +97,7 @@ def measure_finalists(
         if table is not None and target != table.target:
             raise SearchError(f"the table is of {table.target}, this is {target}; profile the space here first")
         subject = {"space": space.name, "fingerprint": space.fingerprint}
-        content = run_plan(opener, target, plan, journal, workload.as_dict(), subject, measuring)
+        content = run_plan([opener], [target], plan, journal, workload.as_dict(), subject, measuring)
 
     def finalist(candidate: Candidate, loss: float) -> Finalist:
         predicted = Finalist(

@@ -309,7 +309,7 @@ def profile_space(
     with open_for(device, cache, waiting) as opener:
         target = target_of(opener)
         subject = {"space": space.name, "fingerprint": space.fingerprint}
-        content = run_plan(opener, target, plan, journal_path, workload.as_dict(), subject, measuring)
+        content = run_plan([opener], [target], plan, journal_path, workload.as_dict(), subject, measuring)
     table = LatencyLut.derive(content, target)
     if sampling.calibration:
         table = table.calibrated()
@@ -352,8 +352,8 @@ def target_of(opener: Opener) -> Target:
 
 
 def run_plan(
-    opener: Opener,
-    target: Target,
+    openers: Sequence[Opener],
+    targets: Sequence[Target],
     plan: Plan,
     journal: Path,
     workload: Mapping[str, int],
@@ -361,14 +361,14 @@ def run_plan(
     progress: Progress,
 ) -> JournalContent:
     """Bring the journal at ``journal`` to the end of ``plan`` and read it; what it holds is not repeated."""
-    header = plan.header([target], workload=dict(workload), subject=dict(subject))
+    header = plan.header(targets, workload=dict(workload), subject=dict(subject))
 
     def show(seen: MeasureProgress) -> None:
         number = f"round {seen.round + 1}" + (f" of {seen.rounds}" if seen.round < seen.rounds else " (repeated)")
         progress(seen.done, seen.total, number if seen.phase == "measure" else "checking parity")
 
     with Journal.open(journal, header) as opened_journal:
-        measure([opener], plan, opened_journal, show)
+        measure(openers, plan, opened_journal, show)
     return read_journal(journal)
 
 

@@ -89,7 +89,12 @@ class _Run:
         self._limits = journal.header.plan
         self._targets = {str(target): target for target in journal.header.targets}
         self._items = {item.name: item for item in plan.items}
-        self._keys: list[Key] = [(target, item) for target in self._targets for item in self._items]
+        self._keys: list[Key] = [
+            (target, name)
+            for target in self._targets
+            for name, item in self._items.items()
+            if item.target in (None, target)
+        ]
         self._evidence = Evidence.collected(journal.header, journal.records(), journal.path)
         self._given_up: dict[Key, str] = {}
         self._failed_in_a_row = 0

@@ -24,7 +24,8 @@ class PlanItem:
     """One thing to time; ``meta`` (JSON-able) stands in the journal for who reads it.
 
     ``use`` is how often it is paid by who asks (a random candidate of a search space, say): where
-    time is short, the widest interval times ``use`` comes first.
+    time is short, the widest interval times ``use`` comes first. ``target``: where alone it is measured, if not
+    on every target of the run.
     """
 
     name: str
@@ -32,6 +33,7 @@ class PlanItem:
     program: Program
     meta: Json = field(default_factory=dict)
     use: float = 1.0
+    target: str | None = None
 
     @property
     def loaded_bytes(self) -> int:

@@ -1,7 +1,7 @@
 """The command line: everything under ``hwnas``.
 
 ``hwnas devices | space | data | train | profile | lut | predict | explain | predictor | subset | proxies | search
-| export | deploy | run | demo | report | compare | toolchain | accelerator``.
+| export | deploy | run | demo | report | compare | runtimes | toolchain | accelerator``.
 
 Results go to stdout (``--json`` for machines), progress and log to stderr. Exit codes: 0 done,
 1 our error in one line (``--debug`` for the traceback), 2 usage, 130 interrupted.
@@ -31,6 +31,7 @@ from hwnas.cli import (
     proxies,
     report,
     run,
+    runtimes,
     search,
     space,
     subset,
@@ -58,6 +59,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(lut.app, name="lut")
 app.add_typer(predictor.app, name="predictor")
 app.add_typer(toolchain.app, name="toolchain")
+app.add_typer(runtimes.app, name="runtimes")
 accelerator_fit.register(accelerator.app)
 app.add_typer(accelerator.app, name="accelerator")
 train.register(app)

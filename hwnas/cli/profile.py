@@ -27,6 +27,7 @@ from hwnas.cli.options import (
     load,
     workload_of,
 )
+from hwnas.cli.profile_runtimes import profile_each
 from hwnas.cli.tables import describe, summary
 
 if TYPE_CHECKING:
@@ -66,6 +67,12 @@ def profile(
     precision: Annotated[
         str | None, typer.Option(help="fp32, fp16, int8 or int8-dynamic, as the runtime has it; default by the device.")
     ] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(
+            help="Several with commas, or all: a table of each into the folder --out, measured in the same rounds."
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be measured and leave.")] = False,
     seed: SeedOption = 0,
     batch: BatchOption = None,
@@ -103,7 +110,8 @@ def profile(
         cache=cache_tokens,
     )
     chosen = load_devices(devices).get(device)
-    kind = as_deployed(kind, chosen.runtime, precision)
+    if runtime is None:
+        kind = as_deployed(kind, chosen.runtime, precision)
     if isinstance(chosen, SimulatedDevice):
         few = Sampling(check=2 if check is None else check, seed=seed)
         _estimate(loaded, kind, workload, chosen, out, few, dry_run, cache, json)
@@ -121,6 +129,12 @@ def profile(
         seed=seed,
         memory_limit_mib=memory_limit_mib,
     )
+    if runtime is not None:
+        told = profile_each(
+            loaded, kind, workload, chosen, runtime, precision or "fp32", out, sampling,
+            cache=cache, wait=wait, dry_run=dry_run, json=json,
+        )  # fmt: skip
+        raise SystemExit(told)
     operators = operators_of(loaded, kind, workload)
     seconds = estimate_s(loaded, kind, workload, sampling)
     say(

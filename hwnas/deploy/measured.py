@@ -57,7 +57,7 @@ def measure_bundle(
     plan = Plan((item,), rounds=ROUNDS, min_rounds=MIN_ROUNDS, half_width=HALF_WIDTH)
     with open_for(device, cache, waiting) as opener:
         target = target_of(opener)
-        content = run_plan(opener, target, plan, journal, workload, about, measuring)
+        content = run_plan([opener], [target], plan, journal, workload, about, measuring)
     measurement = content.measured(target, name)
     return Measured(
         target=str(target),
