@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hwnas.cli.console import emit, table
-from hwnas.deploy.forms import Made
+
+if TYPE_CHECKING:
+    from hwnas.deploy.forms import Made
 
 
 def tell(made: Made, out: Path, json: bool) -> None:
