@@ -28,12 +28,17 @@ class Subject:
 
     def sublayers(self) -> Sublayers:
         """Raises :class:`SpaceError` where the family does not tell them."""
-        if not isinstance(self.family, KnownSublayers):
-            raise SpaceError(
-                f"family {type(self.family).__name__} does not say which sublayers are its decoder's, attention's or"
-                " feed-forward's (KnownSublayers); use a proxy that needs none of it"
-            )
-        return self.family.sublayers(self.model)
+        return knowing(self.family).sublayers(self.model)
+
+
+def knowing(family: Family) -> KnownSublayers:
+    """The same family; raises :class:`SpaceError` if it does not tell its sublayers."""
+    if not isinstance(family, KnownSublayers):
+        raise SpaceError(
+            f"family {type(family).__name__} does not say which sublayers are its decoder's, attention's or"
+            " feed-forward's (KnownSublayers); use a proxy that needs none of it"
+        )
+    return family
 
 
 def parameters(subject: Subject) -> float:

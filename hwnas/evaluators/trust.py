@@ -20,7 +20,7 @@ from hwnas.evaluators.choosing import random_candidates
 from hwnas.evaluators.fitness import fitness
 from hwnas.evaluators.pool import evaluating
 from hwnas.evaluators.predicted import KINDS, held_out_spearman
-from hwnas.evaluators.proxies import PROXIES, Subject
+from hwnas.evaluators.proxies import PROXIES, Subject, knowing
 from hwnas.evaluators.subset_file import ChosenSubset
 from hwnas.families.base import Family, KnownSublayers
 from hwnas.profiling import Progress, quietly
@@ -131,6 +131,8 @@ def _names(family: Family, wanted: Sequence[str] | None, say: Callable[[str], No
     for name in wanted or ():
         if name not in PROXIES:
             raise PredictorError(f"proxy {name!r} is unknown; known: {', '.join(PROXIES)}")
+        if PROXIES[name].needs_sublayers:
+            knowing(family)
     if wanted is not None or isinstance(family, KnownSublayers):
         return list(wanted or PROXIES)
     without = [name for name, proxy in PROXIES.items() if proxy.needs_sublayers]

@@ -165,7 +165,8 @@ def test_what_a_family_does_not_tell_is_left_out_or_refused(supernet, tmp_path) 
     assert not {"dss", "decoder_parameters"} & {row.name for row in rows}
     assert said == ["note: decoder_parameters, dss left out: family SimpleNamespace does not tell its sublayers"]
     with pytest.raises(SpaceError, match="does not say which sublayers"):
-        judge(SPACE, reserved, supernet, TASK, TrustRequest(12, ("dss",)), tmp_path)  # type: ignore[arg-type]
+        judge(SPACE, reserved, supernet, TASK, TrustRequest(12, ("dss",)), tmp_path / "none")  # type: ignore[arg-type]
+    assert not (tmp_path / "none").exists(), "refused after all losses were evaluated"
 
 
 def test_what_cannot_be_judged_is_refused(supernet, tmp_path) -> None:
