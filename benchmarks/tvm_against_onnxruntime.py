@@ -193,7 +193,7 @@ def tune(minutes: float, operators: Sequence[str], cache: Path) -> None:
     family = as_deployed(get_family(space.family), "tvm")
     with open_exporter(BASELINE) as exporter:
         graphs = [artifact.path for _, artifact in _exported(exporter, space, family, operators, cache, "fixed/")]
-    found = tune_graphs(graphs, 60 * minutes)
+    found = tune_graphs(graphs, 60 * minutes, waiting=lambda note: print(note, file=sys.stderr, flush=True))
     better = [each.ratio for each in found.tuned if each.tile != each.rule]
     best = f", the best takes {min(better):.2f} of the time" if better else ""
     print(
