@@ -28,7 +28,7 @@ def deploy(
     wait: WaitOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Put a bundle on a board, compare it with PyTorch there and time it there.
+    """Put a bundle on a board, prove it and time it there.
 
     It stays there as hwnas-run. What was seen goes into the bundle's manifest. Ends with 3 if a limit is not held
     there, or if the board answers an example otherwise.

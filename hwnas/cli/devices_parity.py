@@ -27,7 +27,7 @@ def parity(
     family: FamilyOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Run a space's operators on a device and compare their outputs with PyTorch's.
+    """Compare a space's operators there with PyTorch.
 
     Nothing is timed, so it is what an emulated device is for. Ends with 3 if an operator is not right there.
     """

@@ -28,9 +28,9 @@ def setup(
     wait: WaitOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Give a board what it needs: a Python environment of its own, from packages downloaded here.
+    """Give a board a Python environment of its own.
 
-    The board needs no internet, and nothing of its system is changed. Each runtime is proven by a model whose
+    Its packages are downloaded here. The board needs no internet, and nothing of its system is changed. Each runtime is proven by a model whose
     answer is known.
     """
     from contextlib import closing

@@ -28,7 +28,9 @@ def trust(
     devices: DevicesOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show a board's host key and, if you say so, trust it from now on; a key trusted before is replaced.
+    """Show a board's host key and trust it if you say so.
+
+    A key trusted before is replaced.
 
     The board itself prints its fingerprint by: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub
     """

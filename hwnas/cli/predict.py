@@ -50,7 +50,7 @@ def predict(
     family: FamilyOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Predict candidates' latency on the table's target and workload."""
+    """Predict candidates' latency on a table's target."""
     from hwnas.candidates import read_candidate
     from hwnas.latency import TableLatency
     from hwnas.workload import Workload

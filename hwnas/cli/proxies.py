@@ -40,7 +40,9 @@ def proxies(
     family: FamilyOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Rank random candidates by what costs no training, or was learnt from a few, and by their inherited loss.
+    """Tell how far zero-cost proxies may be trusted.
+
+    Random candidates are ranked by what costs no training, or was learnt from a few, and by their inherited loss.
 
     The rank correlations say which stand-in may be trusted in this space, and how surely. The losses are kept
     beside the checkpoint: run it again to resume.

@@ -46,7 +46,9 @@ def subset(
     family: FamilyOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Choose a part of the validation pairs that ranks candidates as all of them do. Run it again to resume.
+    """Choose validation pairs that rank as all of them do.
+
+    Run it again to resume.
 
     hwnas search --subset OUT then evaluates every candidate on it.
     """
