@@ -30,8 +30,8 @@ def setup(
 ) -> None:
     """Give a board a Python environment of its own.
 
-    Its packages are downloaded here. The board needs no internet, and nothing of its system is changed. Each runtime is proven by a model whose
-    answer is known.
+    Its packages are downloaded here. The board needs no internet, and nothing of its system is changed. Each
+    runtime is proven by a model whose answer is known.
     """
     from contextlib import closing
 

@@ -30,7 +30,9 @@ def compare(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Latency of every kind of operator and of whole models by runtime and precision, as ratios to the first.
+    """Compare runtimes and precisions on one device.
+
+    Latency of every kind of operator and of whole models, as ratios to the first.
 
     The first is ONNX Runtime in fp32 if it is there. Below 1 is faster. Nothing is measured.
     """
