@@ -15,6 +15,7 @@ from hwnas.profiling import Progress, Sampling, build_plan, open_for, quietly, r
 from hwnas.space import Candidate, SearchSpace
 from latency_luts import LatencyLut, WholeModel
 from profiler import Device, SessionError
+from profiler.devices import require_measures
 from profiler.exporting import exporter_for
 from profiler.interval import Status
 
@@ -90,6 +91,7 @@ def measure_finalists(
         check=0,
         extra=(*wanted, *(a for a in anchors if a not in wanted)),
     )
+    require_measures(device)
     with exporter_for(device) as exporter:
         plan = build_plan(space, family, workload, sampling, exporter, cache, quietly, operators=())
     with open_for(device, cache, waiting) as opener:

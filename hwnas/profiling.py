@@ -43,6 +43,7 @@ from profiler import (
 )
 from profiler.devices import host_of
 from profiler.exporting import exporter_for
+from profiler.hardware import HardwareDevice
 from profiler.lock import alone_on
 from profiler.measure import Progress as MeasureProgress
 from profiler.openings import opener_of
@@ -94,6 +95,13 @@ class Sampling:
     seed: int = 0
     memory_limit_mib: int = 8192
     extra: tuple[Candidate, ...] = field(default=())
+
+    @classmethod
+    def usual(cls, device: Device) -> Sampling:
+        """The defaults; a virtual clock repeats, so few rounds do, and each is another process."""
+        if isinstance(device, HardwareDevice) and device.effective_clock == "virtual":
+            return cls(rounds=3, samples=2, half_width=None)
+        return cls()
 
 
 def choose_models(space: SearchSpace, sampling: Sampling) -> tuple[ModelChoice, ...]:
@@ -298,7 +306,7 @@ def profile_space(
     if no table can be derived, or (before anything is measured) if there are whole models to
     calibrate on, but too few, or if ``out`` is a file of another kind.
     """
-    sampling, cache = sampling or Sampling(), cache or artifact_cache()
+    sampling, cache = sampling or Sampling.usual(device), cache or artifact_cache()
     family = as_deployed(family, device.runtime)
     require_replaceable(out)
     if sampling.calibration:

@@ -21,7 +21,7 @@ _MAD_TO_SD = 1.4826
 
 def operator_rows(content: JournalContent, target: Target) -> dict[OperatorSpec, OperatorRow]:
     """A row for every operator that was measured and proven on ``target``; items are named by their spec."""
-    rows = {}
+    rows, virtual = {}, target.clock == "virtual"
     for item, measured, error in _proven(content, target):
         if item.role == "operator":
             operator = OperatorSpec.parse(item.name)
@@ -35,9 +35,9 @@ def operator_rows(content: JournalContent, target: Target) -> dict[OperatorSpec,
                 parity_error=error,
                 metrics=metrics,
                 streamed_bytes=item.streamed_bytes,
-                interval_ms=measured.interval_ms(target.clock),
+                interval_ms=None if virtual else measured.interval_ms(target.clock),
                 raw_ms=measured.raw_latency_ms(target.clock),
-                status=measured.status(target.clock),
+                status=None if virtual else measured.status(target.clock),
             )
     return rows
 
@@ -62,8 +62,8 @@ def whole_models(content: JournalContent, target: Target) -> tuple[WholeModel, .
             samples=_samples(measured),
             artifact_sha256=item.program,
             parity_error=error,
-            interval_ms=measured.interval_ms(target.clock),
-            status=measured.status(target.clock),
+            interval_ms=None if target.clock == "virtual" else measured.interval_ms(target.clock),
+            status=None if target.clock == "virtual" else measured.status(target.clock),
         )
         for item, measured, error in _proven(content, target)
         if item.role == "model" and item.meta.get("role") in get_args(Role)

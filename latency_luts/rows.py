@@ -28,7 +28,7 @@ class OperatorRow:
     artifact nobody here compared). ``streamed_bytes`` are the weights every call reads.
     ``interval_ms`` is the 95 % interval of ``latency_ms``, ``raw_ms`` the latency before drift was
     corrected; both and ``status`` are ``None`` where they are not known: in tables of older code,
-    and of estimates, which have no sampling error.
+    and of estimates and counted instructions, which have no sampling error.
     """
 
     operator: OperatorSpec

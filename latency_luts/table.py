@@ -25,6 +25,13 @@ Source = Literal["measured", "virtual-clock", "estimated"]
 """Timed on the device; counted by an emulated clock; computed by an engine. Never mixed in one table."""
 PROVENANCE = ("engine", "version", "configuration", "fidelity")
 """What a table that was not measured tells of where its numbers are from."""
+VIRTUAL_CLOCK = {
+    "engine": "an emulator",
+    "version": "of the device",
+    "configuration": "1 ns an instruction",
+    "fidelity": "instructions counted; no caches, memory or pipelines",
+}
+"""Provenance of a table from a device whose clock an emulator counts."""
 FUNCTIONAL = "median over rounds of the mean of the lower half of a round's samples, per call"
 
 
@@ -90,12 +97,15 @@ class LatencyLut:
             raise LutError(f"the journal has no measured operator of {target}; its targets: {known}")
         subject = content.header.subject
         facts = {e.at: dict(e.facts) for e in content.environment if e.target == str(target) and e.round is None}
+        virtual = target.clock == "virtual"
         return cls(
             target=target,
             workload={name: int(str(value)) for name, value in content.header.workload.items()},
             subject=Subject(str(subject.get("space", "")), str(subject.get("fingerprint", ""))),
             rows=rows,
             models=models,
+            source="virtual-clock" if virtual else "measured",
+            provenance=VIRTUAL_CLOCK if virtual else {},
             environment=facts,
             created=content.header.created,
             rounds=most_rounds(content, target),

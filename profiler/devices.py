@@ -132,6 +132,16 @@ def require_times(device: Device) -> None:
         )
 
 
+def require_measures(device: Device) -> None:
+    """:func:`require_times`, and :class:`DeviceError` for a virtual clock: it builds tables, and tells no latency."""
+    require_times(device)
+    if isinstance(device, SshDevice) and not device.measures:
+        raise DeviceError(
+            f"{device.name!r} has a virtual clock: it builds tables (hwnas profile), and what it counts is no measured"
+            " latency; name a device that measures"
+        )
+
+
 def open_transport(device: LocalDevice | SshDevice) -> Transport:
     """A way to ``device``; raises :class:`profiler.TransportError` if there is none."""
     module, _, function = require_runs(device).partition(":")

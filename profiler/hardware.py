@@ -61,6 +61,8 @@ class SshDevice(HardwareDevice):
     emulator's: outputs are compared there, and nothing is timed. ``tvm_target`` is the board's processor as TVM
     calls it (``raspberry-pi/4b-aarch64``); graphs are compiled for it here. A session starts once the board is below
     ``start_below_celsius``; with ``set_governor`` its frequency governor is ``performance`` meanwhile.
+    ``source: virtual-clock`` says that its clock counts an emulator's instructions, one a nanosecond: tables are built
+    there, of that source, and nothing else is timed.
     """
 
     kind: Literal["ssh"]
@@ -72,6 +74,7 @@ class SshDevice(HardwareDevice):
     python: str | None = None
     folder: str = "~/.hwnas"
     emulated: bool = False
+    source: Literal["measured", "virtual-clock"] = "measured"
     tvm_target: str | None = None
     start_below_celsius: float = Field(default=70.0, gt=0)
     set_governor: bool = False
@@ -82,7 +85,26 @@ class SshDevice(HardwareDevice):
             raise ValueError("tvm_target: name the processor as TVM does, e.g. raspberry-pi/4b-aarch64")
         return self
 
+    @model_validator(mode="after")
+    def _source_fits(self) -> SshDevice:
+        if self.source == "virtual-clock" and (self.emulated or self.threads > 1 or self.clock is not None):
+            wrong = "emulated" if self.emulated else "clock" if self.clock is not None else "threads"
+            raise ValueError(f"source: virtual-clock counts one thread's instructions; leave {wrong} out")
+        return self
+
+    @property
+    def effective_clock(self) -> Clock:
+        """As for every device, or the virtual one."""
+        return "virtual" if self.source == "virtual-clock" else super().effective_clock
+
+    @property
+    def measures(self) -> bool:
+        """Whether what is timed there is a latency."""
+        return not self.emulated and self.source == "measured"
+
     @property
     def note(self) -> str:
         """As for every device, or that this one tells no latency."""
+        if self.source == "virtual-clock":
+            return "virtual clock: instructions are counted for tables, no latency is told"
         return "emulated: outputs are compared there, no latency is told" if self.emulated else super().note

@@ -88,6 +88,7 @@ class _Run:
         self._progress = progress
         self._limits = journal.header.plan
         self._targets = {str(target): target for target in journal.header.targets}
+        self._steady = {name for name, target in self._targets.items() if target.clock == "virtual"}
         self._items = {item.name: item for item in plan.items}
         self._keys: list[Key] = [
             (target, name)
@@ -163,7 +164,8 @@ class _Run:
         }
         chosen = set(affordable(list(uses), uses, self._costs_s(number), self._left_s(number)))
         order = [self._keys[i] for i in round_order(self._plan.seed, number, len(self._keys))]
-        return round_steps([key for key in order if key in chosen], {key: self._visit_ms(key) for key in self._keys})
+        visits_ms = {key: self._visit_ms(key) for key in self._keys}
+        return round_steps([key for key in order if key in chosen], visits_ms, self._steady)
 
     def _left_s(self, number: int) -> float | None:
         """Seconds of the budget that visits of a round may take; None without one."""
@@ -191,7 +193,7 @@ class _Run:
     def _prepare(self) -> None:
         """Parity of every artifact and calls per sample of everything, where the journal lacks them."""
         began = time.monotonic()
-        for target in self._targets:
+        for target in [name for name in self._targets if name not in self._steady]:
             for workload in get_args(ReferenceWorkload):
                 if (target, reference_item(workload)) not in self._evidence.calls:
                     self._reliably(target, partial(self._calibrate_reference, target, workload))

@@ -12,10 +12,18 @@ from profiler.journal import JournalContent
 from profiler.target import Target
 from profiler.throttling import advice, meanwhile, named
 
+_STATUSES: Mapping[Status, str] = {
+    "converged": "converged",
+    "budget": "ended before they did",
+    "unstable": "unstable",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """``statuses`` counts items, ``quarantined`` visits by reason, ``failed`` gives reasons by item.
+
+    A virtual clock has no statuses: what it counts needs no interval.
 
     ``correction`` are the least and the largest factor by which a visit was corrected for drift;
     ``changed`` says how the device differed when the run was gone on with, ``throttled`` what a board
@@ -44,7 +52,13 @@ class Outcome:
         throttled = meanwhile(bits for bits in told if isinstance(bits, int))
         factors = [taken.correction for taken in rounds if taken.quarantined is None]
         return cls(
-            statuses=dict(Counter(m.status(target.clock) for name, m in measured.items() if name not in failed)),
+            statuses=dict(
+                Counter(
+                    found.status(target.clock)
+                    for name, found in measured.items()
+                    if name not in failed and target.clock != "virtual"
+                )
+            ),
             failed=failed,
             visits=len(rounds),
             quarantined=dict(Counter(taken.quarantined for taken in rounds if taken.quarantined is not None)),
@@ -61,16 +75,14 @@ class Outcome:
 
     def __str__(self) -> str:
         said = [
-            f"{self.statuses.get('converged', 0)} converged",
-            f"{self.statuses.get('budget', 0)} ended before they did",
-            f"{self.statuses.get('unstable', 0)} unstable",
+            *(f"{self.statuses.get(status, 0)} {words}" for status, words in _STATUSES.items() if self.statuses),
             *([f"{len(self.failed)} failed"] if self.failed else []),
         ]
         least, most = (1 / factor - 1 for factor in reversed(self.correction))
         thrown = sum(self.quarantined.values())
         reasons = "; ".join(f"{why}: {count}" for why, count in sorted(self.quarantined.items()))
         lines = [
-            f"{', '.join(said)}; the device was {least:+.1%} to {most:+.1%} off its level,"
+            f"{', '.join(said) or 'instructions counted'}; the device was {least:+.1%} to {most:+.1%} off its level,"
             f" {thrown} of {self.visits} visits were quarantined{f' ({reasons})' if reasons else ''}",
             *(f"note: the device changed in the course of the run: {change}" for change in self.changed),
             *(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
@@ -91,9 +91,12 @@ def round_order(seed: int, number: int, visits: int) -> list[int]:
     return order
 
 
-def round_steps(order: Sequence[Key], visit_ms: Mapping[Key, float]) -> list[Step]:
-    """A round: its visits in this order, with reference workloads at its start and end and in between."""
-    targets = sorted({target for target, _ in order})
+def round_steps(order: Sequence[Key], visit_ms: Mapping[Key, float], steady: Collection[str] = ()) -> list[Step]:
+    """A round: its visits in this order, with reference workloads at its start and end and in between.
+
+    Targets that are ``steady``, for their clock does not drift, have no references.
+    """
+    targets = sorted({target for target, _ in order} - set(steady))
     round_ms, (least_ms, most_ms) = sum(visit_ms[key] for key in order), REFERENCE_EVERY_MS
     apart_ms = min(max(least_ms, round_ms / _REFERENCES), most_ms, round_ms / (_LEAST_REFERENCES - 1))
     steps: list[Step] = []

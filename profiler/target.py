@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Clock = Literal["wall", "thread_cpu", "estimated"]
+Clock = Literal["wall", "thread_cpu", "virtual", "estimated"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,8 @@ class Target:
     ``runtime`` carries its version (``onnxruntime-1.32.0``), for a table of one version says
     nothing of another. ``thread_cpu`` is the CPU time of the one thread that runs the model: on
     a machine shared with others it leaves out the time the thread was not running; with more
-    than one thread only ``wall`` makes sense. ``estimated`` is no clock: an engine's figures (a
+    than one thread only ``wall`` makes sense. ``virtual`` is that CPU time by an emulator's clock, which counts
+    instructions: it repeats, and is no time that anything takes. ``estimated`` is no clock: an engine's figures (a
     simulated device; ``runtime`` then names engine, version and configuration).
     """
 

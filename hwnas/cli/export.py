@@ -105,7 +105,7 @@ def export(
     from hwnas.families.deployed import as_in_table, precision_in
     from hwnas.training import load_supernet
     from profiler import load_devices
-    from profiler.devices import require_times
+    from profiler.devices import require_measures
     from profiler.simulators.device import SimulatedDevice
 
     torch.set_num_threads(threads)
@@ -123,7 +123,7 @@ def export(
         raise HwnasError(f"--latency-ms is {latency_ms}; it must be a number above 0")
     promise = Promise(latency_ms)
     target = load_devices(devices).get(device)
-    require_times(target)
+    require_measures(target)
     assert not isinstance(target, SimulatedDevice)
     wanted = forms(target, form, precision)
     refuse_places(wanted, out, best=form == BEST)

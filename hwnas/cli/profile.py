@@ -50,14 +50,17 @@ def profile(
     out: Annotated[Path, typer.Option("--out", help="The table; its journal of raw samples stands beside it.")],
     device: Annotated[str, typer.Option("--device", help="A device of devices.yaml.")] = "x86",
     half_width: Annotated[
-        float, typer.Option(min=0.001, max=0.5, help="Stop at 95 % intervals of at most this share to either side.")
-    ] = 0.02,
+        float | None,
+        typer.Option(min=0.001, max=0.5, help="Stop at 95 % intervals of at most this share to either side: 0.02."),
+    ] = None,
     min_rounds: Annotated[int, typer.Option(min=2, help="Rounds before anything may stop.")] = 10,
-    rounds: Annotated[int, typer.Option(min=2, help="Rounds at most, each in a fresh process.")] = 40,
+    rounds: Annotated[
+        int | None, typer.Option(min=2, help="Rounds at most, each in a fresh process: 40, by a virtual clock 3.")
+    ] = None,
     budget_minutes: Annotated[
         float | None, typer.Option(min=0.1, help="Minutes of measuring at most, spent where they tell most.")
     ] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Samples a visit.")] = 5,
+    samples: Annotated[int | None, typer.Option(min=1, help="Samples a visit: 5, by a virtual clock 2.")] = None,
     calibration: Annotated[int, typer.Option(min=0, help="Whole models to calibrate the sum on; 0 for none.")] = 10,
     check: Annotated[
         int | None,
@@ -118,11 +121,12 @@ def profile(
         return
     require_times(chosen)
     check = 10 if check is None else check
+    usual = Sampling.usual(chosen)
     sampling = Sampling(
-        rounds=rounds,
-        samples=samples,
+        rounds=rounds or usual.rounds,
+        samples=samples or usual.samples,
         min_rounds=min_rounds,
-        half_width=half_width,
+        half_width=half_width or usual.half_width,
         budget_s=None if budget_minutes is None else 60 * budget_minutes,
         calibration=calibration,
         check=check,
@@ -139,10 +143,11 @@ def profile(
     seconds = estimate_s(loaded, kind, workload, sampling)
     say(
         f"{len(operators)} operators and {calibration + check} whole models of {loaded.name} on {chosen.name},"
-        f" {min(min_rounds, rounds)} to {rounds} rounds: about {max(1, round(seconds / 60))} min"
+        f" {min(min_rounds, sampling.rounds)} to {sampling.rounds} rounds: about {max(1, round(seconds / 60))} min"
     )
     if dry_run:
-        counts = {"operators": len(operators), "models": calibration + check, "rounds": rounds, "estimate_s": seconds}
+        counts = {"operators": len(operators), "models": calibration + check}
+        counts |= {"rounds": sampling.rounds, "estimate_s": seconds}
         emit(counts, json, "\n".join(map(str, operators)))
         return
     began = time.monotonic()

@@ -173,6 +173,7 @@ def search(
     from hwnas.searching import JOURNAL, search_and_measure
     from hwnas.training import load_supernet
     from profiler import load_devices
+    from profiler.devices import require_measures
 
     torch.set_num_threads(threads)
     evolution = {
@@ -242,6 +243,8 @@ def search(
         why = "name a --device to measure them" if asked.table is None else f"the table is {asked.table.origin}"
         say(f"note: the finalists are not measured: {why}")
     here = load_devices(devices).get(chosen) if measure and chosen is not None else None
+    if here is not None:
+        require_measures(here)
     if here is not None and asked.table is not None:
         require_target(asked.table.target, here)
     request = SearchRequest(

@@ -44,10 +44,10 @@ def deploy(
 ) -> dict[str, Any]:
     """Put the bundle in ``folder`` on ``device`` and return what was seen there, which its manifest tells from now on.
 
-    On an emulated device outputs are compared and nothing is timed. ``sustained_s`` is how long the bundle then
-    runs without a pause. Interrupted while measuring, the same call goes on. Raises :class:`DeployError` for a
-    bundle that cannot be trusted, :class:`profiler.ParityError` if outputs there are not PyTorch's, and
-    :class:`profiler.ProfilerError` if the board fails.
+    On an emulated device, or by a virtual clock, outputs are compared and nothing is timed. ``sustained_s`` is how long
+    the bundle then runs without a pause. Interrupted while measuring, the same call goes on. Raises
+    :class:`DeployError` for a bundle that cannot be trusted, :class:`profiler.ParityError` if outputs there are not
+    PyTorch's, and :class:`profiler.ProfilerError` if the board fails.
     """
     manifest = trusted_manifest(folder)
     form = manifest.get("format", "onnx")
@@ -67,7 +67,7 @@ def deploy(
         seen: dict[str, Any] = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "command": command}
         seen["answers"] = _answers(manifest.get("examples") or {}, device.name, transport, command, say)
     journal = None
-    if device.emulated:
+    if not device.measures:
         say(f"comparing with PyTorch on {device.name}")
         seen |= _compared(artifacts, device, cache)
     else:

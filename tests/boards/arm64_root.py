@@ -21,12 +21,12 @@ _USERS = ("sshd:*:105:65534::/run/sshd:/usr/sbin/nologin", "pi:*:1000:1000:pi:/h
 _LEFT_OUT = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/lib/python3*/test")
 
 
-def root_file_system() -> Path:
+def root_file_system(packages: tuple[str, ...] = PACKAGES) -> Path:
     """The root file system's folder, made when first asked for; nobody may write into it.
 
     Raises RuntimeError with apt's or dpkg's own words.
     """
-    made_of = (_RECIPE, _suite(), PACKAGES, _UNWANTED, _USERS, _LEFT_OUT)
+    made_of = (_RECIPE, _suite(), packages, _UNWANTED, _USERS, _LEFT_OUT)
     key = hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hwnas" / "arm64-board"
     base.mkdir(parents=True, exist_ok=True)
@@ -37,14 +37,14 @@ def root_file_system() -> Path:
             partial, apt = base / f"{key}.partial", base / "apt"
             for folder in (partial, apt):
                 shutil.rmtree(folder, ignore_errors=True)
-            _unpack(_downloaded(apt), partial)
+            _unpack(_downloaded(apt, packages), partial)
             _finish(partial)
             shutil.rmtree(apt)
             partial.rename(final)
     return final
 
 
-def _downloaded(folder: Path) -> list[Path]:
+def _downloaded(folder: Path, packages: tuple[str, ...]) -> list[Path]:
     """The packages and all they need, by apt with this machine's own sources and a state of its own."""
     for name in ("lists/partial", "cache/archives/partial"):
         (folder / name).mkdir(parents=True)
@@ -56,7 +56,7 @@ def _downloaded(folder: Path) -> list[Path]:
     }  # fmt: skip
     apt = ["apt-get", "-qq", *(word for name, value in options.items() for word in ("-o", f"{name}={value}"))]
     _run([*apt, "update"])
-    _run([*apt, "--yes", "--download-only", "install", *PACKAGES, *_UNWANTED])
+    _run([*apt, "--yes", "--download-only", "install", *packages, *_UNWANTED])
     return sorted((folder / "cache" / "archives").glob("*.deb"))
 
 
