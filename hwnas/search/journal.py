@@ -39,6 +39,8 @@ class SearchJournal:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        except FileExistsError as exc:
+            raise SearchError(f"{exc.filename} is a file where a folder is needed; choose another path") from exc
         except OSError as exc:
             raise SearchError(f"cannot open the search journal {path}: {exc.strerror}") from exc
         try:
