@@ -332,6 +332,7 @@ def opened(
     """A session on ``device``, closed at the end of the block, with nobody else measuring there.
 
     ``waiting`` is told who does, and then waited; without it :class:`profiler.DeviceBusyError` is raised.
+    A board that is hot or throttled is waited for, unless it is wanted ``as_it_is``.
     """
     with open_for(device, cache, waiting, as_it_is=as_it_is) as opener, closing(opener()) as session:
         yield session
@@ -342,7 +343,6 @@ def open_for(
     device: Device, cache: Path, waiting: Callable[[str], None] | None = None, *, as_it_is: bool = False
 ) -> Iterator[Opener]:
     """What opens sessions on ``device``, with nobody else measuring there until the end of the block.
-    A board that is hot or throttled is waited for, unless it is wanted ``as_it_is``.
 
     For ``waiting`` and ``as_it_is`` see :func:`opened`.
     """
@@ -386,7 +386,8 @@ def require_target(table: Target, device: Device) -> None:
     The runtime's version is known only to a session. Raises :class:`LutMismatchError`.
     """
     runtime = table.runtime.rpartition("-")[0]
-    there = (table.device, runtime, table.threads, table.clock)
+    there_device = device.name if device.name in table.device.split(",") else table.device
+    there = (there_device, runtime, table.threads, table.clock)
     here = (device.name, device.runtime, device.threads, device.effective_clock)
     if there != here:
         raise LutMismatchError(

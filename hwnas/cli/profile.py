@@ -27,6 +27,7 @@ from hwnas.cli.options import (
     load,
     workload_of,
 )
+from hwnas.cli.profile_fleet import profile_by_all
 from hwnas.cli.profile_runtimes import profile_each
 from hwnas.cli.tables import describe, summary
 
@@ -48,7 +49,9 @@ def register(app: typer.Typer) -> None:
 def profile(
     space: SpaceOption,
     out: Annotated[Path, typer.Option("--out", help="The table; its journal of raw samples stands beside it.")],
-    device: Annotated[str, typer.Option("--device", help="A device of devices.yaml.")] = "x86",
+    device: Annotated[
+        str, typer.Option("--device", help="A device of devices.yaml; equal boards, with commas, share the work.")
+    ] = "x86",
     half_width: Annotated[
         float | None,
         typer.Option(min=0.001, max=0.5, help="Stop at 95 % intervals of at most this share to either side: 0.02."),
@@ -112,10 +115,11 @@ def profile(
         vocabulary=vocabulary,
         cache=cache_tokens,
     )
-    chosen = load_devices(devices).get(device)
+    boards = [load_devices(devices).get(name) for name in dict.fromkeys(device.split(","))]
+    chosen = boards[0]
     if runtime is None:
         kind = as_deployed(kind, chosen.runtime, precision)
-    if isinstance(chosen, SimulatedDevice):
+    if isinstance(chosen, SimulatedDevice) and len(boards) == 1:
         few = Sampling(check=2 if check is None else check, seed=seed)
         _estimate(loaded, kind, workload, chosen, out, few, dry_run, cache, json)
         return
@@ -133,6 +137,11 @@ def profile(
         seed=seed,
         memory_limit_mib=memory_limit_mib,
     )
+    if len(boards) > 1:
+        told = profile_by_all(
+            loaded, kind, workload, boards, out, sampling, cache=cache, wait=wait, dry_run=dry_run, json=json
+        )
+        raise SystemExit(told)
     if runtime is not None:
         told = profile_each(
             loaded, kind, workload, chosen, runtime, precision or "fp32", out, sampling,
