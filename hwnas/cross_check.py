@@ -17,6 +17,7 @@ from hwnas.profiling import ModelChoice, model_item, opened
 from hwnas.scopes import Scopes
 from latency_luts import OperatorSpec
 from profiler import Device, Program, RoundSamples, SessionError, TimingSession, check_parity
+from profiler.devices import require_measures
 from profiler.primitives import Primitive, ProfilingSession, primitives
 
 PROFILES, CALLS = 3, 200
@@ -87,6 +88,7 @@ def measured_check(
     """
     from exporters.onnx import OnnxExporter
 
+    require_measures(device)
     choice = ModelChoice(explanation.candidate, "extra")
     code = code_fingerprint(family)
     program = model_item(model.space, family, model.workload, choice, OnnxExporter(), cache, code).program

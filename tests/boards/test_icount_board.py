@@ -109,7 +109,7 @@ def test_a_table_says_that_it_was_not_measured(tables: list[Path], shell: Shell)
     (shell.folder / "x86.yaml").write_text("devices:\n  icount:\n    kind: local\n")
     what = ("--space", "wide.yaml", "--device", "icount", "--calibration", "0", "--check", "2", "--devices", "x86.yaml")
     before = tables[0].read_bytes()
-    assert "is of other" in shell("profile", *what, "--out", tables[0].name).refusal
+    assert "threads=1/virtual, wanted are" in shell("profile", *what, "--out", tables[0].name).refusal
     assert tables[0].read_bytes() == before
 
 
