@@ -11,13 +11,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
+from profiler.drift import DriftReport
 from profiler.errors import BoardError, DeviceError, ProfilerError, SessionError, TransportError
 from profiler.journal import Environment, JournalContent, Json, read_journal
 from profiler.journal_writer import Journal
 from profiler.measure import Progress, measure
+from profiler.measurement import Measurement
 from profiler.openings import Opener
+from profiler.parity import Parity
 from profiler.plan import Plan, PlanItem
-from profiler.schedule import is_done
+from profiler.schedule import Key, is_done
 from profiler.target import Target
 
 EQUAL = 0.03
@@ -214,9 +217,13 @@ class _Fleet:
     def _united(self, target: Target) -> JournalContent:
         """All that was measured, as if on one device; of what several measured, the first that finished counts."""
         name = str(target)
-        measurements, parity, calls, failed = {}, {}, {}, {}
+        measurements: dict[Key, Measurement] = {}
+        parity: dict[Key, Parity] = {}
+        calls: dict[Key, int] = {}
+        failed: dict[Key, str] = {}
         environment: list[Environment] = []
-        drift, elapsed_s = {}, 0.0
+        drift: dict[str, DriftReport] = {}
+        elapsed_s = 0.0
         for _, _, content in self._journals():
             (own,) = content.header.targets
             for item in _finished(content):
