@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -22,6 +24,13 @@ class Architecture:
         self.scores = torch.zeros(self.real.shape, dtype=torch.float64)
         self.temperature = 1.0
         self.decided = torch.where(self.real.sum(dim=1) == 1, 0, -1)
+        gates = [row if c.when is None else space.index[c.when[0]] for row, c in enumerate(space.choices)]
+        self._gates = torch.tensor(gates)
+        self._opens = torch.zeros(self.real.shape, dtype=torch.float64)
+        for row, (gate, choice) in enumerate(zip(gates, space.choices, strict=True)):
+            least = -math.inf if choice.when is None else choice.when[1]
+            for option, value in enumerate(space.choices[gate].values):
+                self._opens[row, option] = float(value >= least)
 
     def probabilities(self, scores: Tensor | None = None) -> Tensor:
         """Of every option, with its own scores or other ``scores`` (..., choices, options); rows sum to 1."""
@@ -29,6 +38,10 @@ class Architecture:
         free = (-scores / self.temperature).masked_fill(~self.real, -torch.inf).softmax(dim=-1)
         fixed = torch.zeros_like(self.scores).scatter_(1, self.decided.clamp(min=0)[:, None], 1.0)
         return torch.where(self.decided[:, None] >= 0, fixed, free)
+
+    def activity(self, probabilities: Tensor) -> Tensor:
+        """How likely each choice is active (its layer exists), for (..., choices, options); shape (..., choices)."""
+        return (probabilities[..., self._gates, :] * self._opens).sum(dim=-1)
 
     def by_name(self, rows: Tensor) -> dict[str, Tensor]:
         """Rows of a tensor like :meth:`probabilities` by choice, each of shape (..., its options)."""
@@ -44,10 +57,6 @@ class Architecture:
         """Every choice drawn by its probabilities."""
         drawn = torch.multinomial(self.probabilities(), 1, generator=generator)
         return self.space.decode(drawn[:, 0].tolist())
-
-    def entropy(self) -> float:
-        """Nats, summed over the choices."""
-        return float(torch.special.entr(self.probabilities()).sum())
 
     def certainty(self) -> float:
         """The least of the choices' top probabilities."""

@@ -23,42 +23,57 @@ _RATE = 0.3
 """Share by which a step moves the scores to their fixed point; slopes change with the probabilities."""
 _REACHED = 0.01
 """How far expected latency may be off a target that counts as met."""
-_MISSED = 3.0
-"""What missing it costs, in multiples of the largest effect: an option with which all others, however they are
-decided, end 10 % away must be better by 0.3 of these."""
+_BELOW, _ABOVE = 3.0, 30.0
+"""What it costs in multiples of the largest effect to end away from the target, however the others are decided: an
+option by which latency ends 10 % too low must be better by 0.3 of these; too high is no end."""
+_SELDOM = 0.02
+"""A choice that was active less often is taken for so often active: what is seldom seen is mostly noise."""
 _PRICES = torch.sinh(torch.linspace(-14.0, 14.0, 65, dtype=torch.float64))
 _REFINED = torch.linspace(0.0, 1.0, 33, dtype=torch.float64)
 
 
 class Descent:
-    """Moves ``architecture``; ``effects`` (choices, options) are nats, and tell how options of a choice differ.
+    """Moves ``architecture``.
 
-    ``lessons`` (choices,) is how much was learnt about each choice lately, 1 for a look at all its options.
+    ``learnt`` (choices, options), in nats, tells how options of a choice differed when the choice was ``active``
+    (choices,) so often; ``lessons`` (choices,) is how much was learnt of each lately, 1 for a look at all its options.
     """
 
     def __init__(self, architecture: Architecture, expected: ExpectedLatency) -> None:
         self.architecture, self._expected = architecture, expected
-        self.effects = torch.zeros_like(architecture.scores)
+        self.learnt = torch.zeros_like(architecture.scores)
+        self.active = torch.ones(len(architecture.scores), dtype=torch.float64)
         self.lessons = torch.zeros(len(architecture.scores), dtype=torch.float64)
         self.price = 0.0
 
     def learn(self, drawn: Sequence[Drawn], gradients: Sequence[Tensor | None], decay: float) -> None:
-        """Take what the gradients with respect to ``drawn`` tell into the effects, older lessons weighing ``decay``.
+        """Take what the gradients with respect to ``drawn`` tell into what is known, older lessons weighing ``decay``.
 
         A gradient tells how options differ, so means are taken off: where two of more options were looked at,
         what these have together stays (ProxylessNAS, section 3.2.2, does so by rescaling).
         """
-        probabilities = self.architecture.probabilities()
+        architecture, run = self.architecture, torch.zeros_like(self.learnt)
+        for row, each in enumerate(drawn):
+            run[row, list(each.options)] = each.weights.detach().to(run.dtype)
+        active, probabilities = architecture.activity(run), architecture.probabilities()
         self.lessons *= decay
         for row, (each, gradient) in enumerate(zip(drawn, gradients, strict=True)):
             if gradient is None or len(each.options) < 2:
                 continue
             options = list(each.options)
-            self.lessons[row] += len(options) / int(self.architecture.real[row].sum())
+            self.lessons[row] += len(options) / int(architecture.real[row].sum())
             weights = probabilities[row, options] + 1e-9
-            news = gradient.to(weights.dtype) - self.effects[row, options]
+            news = gradient.to(weights.dtype) - self.learnt[row, options]
             news -= (weights * news).sum() / weights.sum()
-            self.effects[row, options] += news / self.lessons[row].clamp(min=1.0)
+            share = 1 / self.lessons[row].clamp(min=1.0)
+            self.learnt[row, options] += share * news
+            self.active[row] += share * (active[row] - self.active[row])
+
+    def effects(self, probabilities: Tensor | None = None) -> Tensor:
+        """What each option adds to the loss, with choices as active as in ``probabilities``, or as they are."""
+        probabilities = self.architecture.probabilities() if probabilities is None else probabilities
+        active = self.architecture.activity(probabilities) / self.active.clamp(min=_SELDOM)
+        return self.learnt * active[..., None]
 
     def cool(self, ratio: float) -> None:
         """Set the temperature, as a share of the largest difference in effect."""
@@ -66,29 +81,29 @@ class Descent:
 
     def step(self, target_ms: float | None, price: float = 0.0) -> None:
         """Move the scores to their fixed point at the price that meets ``target_ms``, or without one at ``price``."""
-        architecture = self.architecture
-        slopes = self.slopes()
-        kept = (1 - _RATE) * architecture.scores + _RATE * self.effects
+        architecture, slopes = self.architecture, self.slopes()
+        kept = (1 - _RATE) * architecture.scores + _RATE * self.effects()
         self.price = price if target_ms is None else self._price(kept, _RATE * slopes, target_ms)
         architecture.scores = kept + _RATE * self.price * slopes
 
     def decide(self, row: int, target_ms: float | None) -> None:
         """Leave one option of a choice: the one that has the least loss with the others brought back to the target."""
         architecture = self.architecture
-        slopes, options = self.slopes(), int(architecture.real[row].sum())
+        now, spread = architecture.probabilities(), self._spread()
         found: list[float] = []
-        for option in range(options):
+        for option in range(int(architecture.real[row].sum())):
             architecture.decided[row] = option
-            price = self.price if target_ms is None else self._price(self.effects, slopes, target_ms)
-            probabilities = architecture.probabilities(self.effects + price * slopes)
-            expected_ms = float(self.expected_ms(probabilities))
-            loss = float((probabilities * self.effects).sum())
+            slopes, effects = self.slopes(), self.effects()
+            price = self.price if target_ms is None else self._price(effects, slopes, target_ms)
+            then = architecture.probabilities(effects + price * slopes)
+            expected_ms = float(self.expected_ms(then))
+            loss = float((self.effects(then) * (then - now)).sum())
             if target_ms is None:
                 found.append(loss + price * expected_ms)
             else:
-                missed = max(0.0, abs(expected_ms / target_ms - 1) - _REACHED)
-                found.append(loss + _MISSED * self._spread() * missed)
-        architecture.decided[row] = min(range(options), key=found.__getitem__)
+                missed = math.log(expected_ms / target_ms)
+                found.append(loss + spread * max(0.0, _ABOVE * missed, -_BELOW * (missed + _REACHED)))
+        architecture.decided[row] = min(range(len(found)), key=found.__getitem__)
 
     def undecided(self) -> list[int]:
         """Choices that are not decided, those that latency depends on most first."""
@@ -113,11 +128,11 @@ class Descent:
 
     def priced(self, target_ms: float) -> Tensor:
         """Scores (choices, options) at the price that meets ``target_ms``, whatever was decided."""
-        architecture, slopes = self.architecture, self.slopes()
+        architecture, slopes, effects = self.architecture, self.slopes(), self.effects()
         decided, architecture.decided = architecture.decided, torch.full_like(architecture.decided, -1)
-        price = self._price(self.effects, slopes, target_ms)
+        price = self._price(effects, slopes, target_ms)
         architecture.decided = decided
-        return self.effects + price * slopes
+        return effects + price * slopes
 
     def _price(self, scores: Tensor, slopes: Tensor, target_ms: float) -> float:
         """Nats per millisecond at which scores + price * slopes expect the target; the nearest if none does."""
@@ -133,4 +148,5 @@ class Descent:
         return float(prices[len(prices) // 2])
 
     def _spread(self) -> float:
-        return float((self.effects.amax(dim=1) - self.effects.amin(dim=1)).max())
+        effects = self.effects()
+        return float((effects.amax(dim=1) - effects.amin(dim=1)).max())

@@ -45,9 +45,14 @@ class GumbelSettings(GradientSettings):
 
     def __post_init__(self) -> None:
         GradientSettings.__post_init__(self)
-        if not self.tau_first >= self.tau_last > 0:
-            raise SearchError(f"gumbel: tau falls from {self.tau_first} to {self.tau_last}; both must be above 0")
+        require_falling("gumbel", self.tau_first, self.tau_last)
 
     def relaxation(self) -> Gumbel:
         """How a step looks at a choice."""
         return Gumbel(self.tau_first, self.tau_last, self.straight_through)
+
+
+def require_falling(method: str, first: float, last: float) -> None:
+    """Raise :class:`SearchError` for temperatures that do not fall, or not to one above 0."""
+    if not first >= last > 0:
+        raise SearchError(f"{method}: tau_first {first} and tau_last {last} must fall, and stay above 0")

@@ -134,7 +134,7 @@ def summary(architecture: Architecture, descent: Descent, losses: Sequence[float
         "expected": float(descent.expected_ms()),
         "price": descent.price,
         "top_probability": {name: float(row.max()) for name, row in top.items()},
-        "effects": {name: [float(e) for e in row] for name, row in architecture.by_name(descent.effects).items()},
+        "effects": {name: [float(e) for e in row] for name, row in architecture.by_name(descent.effects()).items()},
         "losses": list(losses),
     }
 
@@ -147,7 +147,7 @@ def _costs(descent: Descent, target_ms: float) -> npt.NDArray[np.float64]:
     """
     architecture = descent.architecture
     if target_ms == float(descent.expected_ms()):
-        scores = descent.effects + descent.price * descent.slopes()
+        scores = descent.effects() + descent.price * descent.slopes()
         leads = architecture.probabilities().argmax(dim=1, keepdim=True)
     else:
         scores = descent.priced(target_ms)

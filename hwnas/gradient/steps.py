@@ -168,7 +168,8 @@ class Steps:
         own = {
             "scores": self.architecture.scores,
             "decided": self.architecture.decided,
-            "effects": self.descent.effects,
+            "learnt": self.descent.learnt,
+            "active": self.descent.active,
             "lessons": self.descent.lessons,
             "last": torch.tensor([self.architecture.temperature, self.descent.price], dtype=torch.float64),
         }
@@ -179,7 +180,8 @@ class Steps:
     def _load(self, content: Checkpoint) -> None:
         self.architecture.scores = content.model["scores"]
         self.architecture.decided = content.model["decided"]
-        self.descent.effects = content.model["effects"]
+        self.descent.learnt = content.model["learnt"]
+        self.descent.active = content.model["active"]
         self.descent.lessons = content.model["lessons"]
         self.architecture.temperature, self.descent.price = content.model["last"].tolist()
         self.losses = list(content.losses)
