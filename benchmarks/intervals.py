@@ -30,7 +30,8 @@ from hwnas.families.base import Family
 from hwnas.files import artifact_cache
 from hwnas.latency import TableLatency
 from hwnas.limits import CandidateLimits
-from hwnas.profiling import Sampling, build_plan, open_for, profile_space, run_plan, target_of
+from hwnas.profiling import build_plan, open_for, profile_space, run_plan, target_of
+from hwnas.sampling import Sampling
 from hwnas.space import Candidate, SearchSpace
 from hwnas.spaces import load_space
 from latency_luts import LatencyLut

@@ -55,7 +55,8 @@ def latencies(server: Sshd, rounds: int, folder: Path) -> dict[str, Any]:
     from hwnas.families import get_family
     from hwnas.files import artifact_cache
     from hwnas.latency import operators_of
-    from hwnas.profiling import Sampling, build_plan, quietly
+    from hwnas.profiling import build_plan, quietly
+    from hwnas.sampling import Sampling
     from hwnas.spaces import load_space
 
     space = load_space("g2p")

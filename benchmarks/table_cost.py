@@ -23,7 +23,8 @@ from pathlib import Path
 from benchmarks.hat_protocol import extrapolate
 from benchmarks.neighbour import neighbour
 from hwnas.families import get_family
-from hwnas.profiling import Sampling, journal_of, profile_space
+from hwnas.profiling import journal_of, profile_space
+from hwnas.sampling import Sampling
 from hwnas.spaces import load_space
 from latency_luts import OperatorSpec
 from latency_luts.rows import DISPATCH

@@ -32,7 +32,8 @@ from exporters.onnx import OnnxExporter
 from hwnas.families import get_family
 from hwnas.files import artifact_cache, write_json
 from hwnas.latency import operators_of
-from hwnas.profiling import Sampling, build_plan, quietly
+from hwnas.profiling import build_plan, quietly
+from hwnas.sampling import Sampling
 from hwnas.spaces import load_space
 from profiler import Device, Journal, Plan, load_devices, measure, open_session
 from profiler.devices import host_of

@@ -29,7 +29,8 @@ from hwnas.families.base import Vocabularies
 from hwnas.families.deployed import as_deployed
 from hwnas.families.seq2seq.modules import ElasticDropout
 from hwnas.files import artifact_cache
-from hwnas.profiling import ModelChoice, model_item
+from hwnas.profiling import model_item
+from hwnas.sampling import ModelChoice
 from hwnas.space import Candidate, SearchSpace
 from hwnas.spaces import load_space
 from hwnas.workload import Workload

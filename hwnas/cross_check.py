@@ -13,7 +13,8 @@ from hwnas.explain import Explanation
 from hwnas.families.base import Family
 from hwnas.families.fingerprint import code_fingerprint
 from hwnas.latency import TableLatency
-from hwnas.profiling import ModelChoice, model_item, opened
+from hwnas.profiling import model_item, opened
+from hwnas.sampling import ModelChoice
 from hwnas.scopes import Scopes
 from latency_luts import OperatorSpec
 from profiler import Device, Program, RoundSamples, SessionError, TimingSession, check_parity

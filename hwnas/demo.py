@@ -17,9 +17,10 @@ from hwnas.families import get_family
 from hwnas.files import write_json
 from hwnas.latency import TableLatency
 from hwnas.limits import CandidateLimits, latency_range_ms
-from hwnas.profiling import Sampling, profile_space
+from hwnas.profiling import profile_space
 from hwnas.report.page import write_report
 from hwnas.report.run import DEMO, EXPLANATION, PAGE
+from hwnas.sampling import Sampling
 from hwnas.search.evolution import EvolutionSettings
 from hwnas.search.journal import read_candidates
 from hwnas.search.outcome import SearchOutcome

@@ -20,7 +20,8 @@ from hwnas.families.base import Family
 from hwnas.families.deployed import as_deployed
 from hwnas.files import write_json
 from hwnas.latency import operators_of
-from hwnas.profiling import Progress, Sampling, build_plan, quietly
+from hwnas.profiling import Progress, build_plan, quietly
+from hwnas.sampling import Sampling
 from hwnas.space import Genes, SearchSpace
 from hwnas.workload import Workload
 from latency_luts import OperatorSpec

@@ -14,7 +14,8 @@ from exporters import Artifact
 from hwnas.families.base import Family
 from hwnas.families.deployed import as_deployed
 from hwnas.files import artifact_cache, write_json
-from hwnas.profiling import Progress, Sampling, build_plan, quietly
+from hwnas.profiling import Progress, build_plan, quietly
+from hwnas.sampling import Sampling
 from hwnas.space import Candidate, SearchSpace
 from hwnas.workload import Workload
 from latency_luts import LatencyLut, OperatorRow, OperatorSpec, Subject, WholeModel

@@ -11,7 +11,8 @@ from hwnas.families.base import Family
 from hwnas.families.deployed import as_in_table
 from hwnas.latency import TableLatency
 from hwnas.predictors.latency import PredictorLatency
-from hwnas.profiling import Progress, Sampling, build_plan, open_for, quietly, run_plan, target_of
+from hwnas.profiling import Progress, build_plan, open_for, quietly, run_plan, target_of
+from hwnas.sampling import Sampling
 from hwnas.space import Candidate, SearchSpace
 from latency_luts import LatencyLut, WholeModel
 from profiler import Device, SessionError

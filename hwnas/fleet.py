@@ -9,7 +9,8 @@ from pathlib import Path
 from hwnas.errors import HwnasError
 from hwnas.families.base import Family
 from hwnas.files import artifact_cache
-from hwnas.profiling import Progress, Sampling, build_plan, choose_models, quietly
+from hwnas.profiling import Progress, build_plan, quietly
+from hwnas.sampling import Sampling, choose_models
 from hwnas.space import SearchSpace
 from hwnas.workload import Workload
 from latency_luts import Calibration, LatencyLut

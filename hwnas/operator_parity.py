@@ -10,7 +10,8 @@ from pathlib import Path
 from hwnas.families.base import Family
 from hwnas.families.deployed import as_deployed
 from hwnas.latency import operators_of
-from hwnas.profiling import Progress, Sampling, build_plan, quietly
+from hwnas.profiling import Progress, build_plan, quietly
+from hwnas.sampling import Sampling
 from hwnas.space import SearchSpace
 from hwnas.workload import Workload
 from latency_luts import OperatorSpec

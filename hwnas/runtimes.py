@@ -13,7 +13,8 @@ from hwnas.errors import HwnasError
 from hwnas.families.base import Family
 from hwnas.families.deployed import as_deployed, own_family
 from hwnas.files import artifact_cache, write_text
-from hwnas.profiling import Progress, Sampling, build_plan, choose_models, journal_of, quietly, run_plan, target_of
+from hwnas.profiling import Progress, build_plan, journal_of, quietly, run_plan, target_of
+from hwnas.sampling import Sampling, choose_models
 from hwnas.space import SearchSpace
 from hwnas.workload import Workload
 from latency_luts import Calibration, LatencyLut

@@ -73,7 +73,8 @@ def check(
     twice the noise of the whole. Intervals are tested too: how many of the models lie in them.
     """
     from hwnas.latency import TableLatency
-    from hwnas.profiling import Sampling, profile_space, require_target
+    from hwnas.profiling import profile_space, require_target
+    from hwnas.sampling import Sampling
     from latency_luts import LatencyLut
     from profiler import load_devices
     from profiler.errors import DeviceError

@@ -33,7 +33,7 @@ from hwnas.cli.tables import describe, summary
 
 if TYPE_CHECKING:
     from hwnas.families.base import Family
-    from hwnas.profiling import Sampling
+    from hwnas.sampling import Sampling
     from hwnas.space import SearchSpace
     from hwnas.workload import Workload
     from latency_luts import LatencyLut, WholeModel
@@ -99,7 +99,8 @@ def profile(
     """
     from hwnas.families.deployed import as_deployed
     from hwnas.latency import operators_of
-    from hwnas.profiling import Sampling, estimate_s, journal_of, profile_space
+    from hwnas.profiling import estimate_s, journal_of, profile_space
+    from hwnas.sampling import Sampling
     from profiler import load_devices, read_journal
     from profiler.devices import require_times
     from profiler.outcome import Outcome
@@ -155,7 +156,7 @@ def profile(
         f" {min(min_rounds, sampling.rounds)} to {sampling.rounds} rounds: about {max(1, round(seconds / 60))} min"
     )
     if dry_run:
-        counts = {"operators": len(operators), "models": calibration + check}
+        counts: dict[str, float] = {"operators": len(operators), "models": calibration + check}
         counts |= {"rounds": sampling.rounds, "estimate_s": seconds}
         emit(counts, json, "\n".join(map(str, operators)))
         return

@@ -12,7 +12,7 @@ from hwnas.cli.tables import describe, summary
 
 if TYPE_CHECKING:
     from hwnas.families.base import Family
-    from hwnas.profiling import Sampling
+    from hwnas.sampling import Sampling
     from hwnas.space import SearchSpace
     from hwnas.workload import Workload
     from profiler import Device

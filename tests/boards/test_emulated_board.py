@@ -21,7 +21,8 @@ from hwnas.families import get_family
 from hwnas.families.deployed import as_deployed
 from hwnas.latency import operators_of
 from hwnas.operator_parity import chosen_operators
-from hwnas.profiling import Sampling, build_plan, quietly
+from hwnas.profiling import build_plan, quietly
+from hwnas.sampling import Sampling
 from hwnas.spaces import load_space
 from profiler import LocalDevice, Program, SessionError, load_devices, open_session
 from profiler.boards.known import known_graph

@@ -10,7 +10,7 @@ pytest.importorskip("onnx", reason="makes the graphs")
 from contracts.fake_session import FakeSession
 from contracts.graphs import linear
 
-from hwnas.profiling import Sampling
+from hwnas.sampling import Sampling
 from latency_luts import LatencyLut, LutError, LutMismatchError, OperatorSpec
 from latency_luts.diff import compare
 from profiler import (

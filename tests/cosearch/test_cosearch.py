@@ -18,7 +18,7 @@ from hwnas.errors import AcceleratorError, InfeasibleError, SearchError
 from hwnas.estimating import estimate_space
 from hwnas.latency import TableLatency
 from hwnas.limits import CandidateLimits
-from hwnas.profiling import Sampling
+from hwnas.sampling import Sampling
 from hwnas.search.nsga2 import Nsga2Settings
 from hwnas.search.protocol import one_by_one
 from hwnas.space import Candidate, SearchSpace

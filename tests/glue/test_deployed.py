@@ -11,7 +11,8 @@ from hwnas.families import get_family
 from hwnas.families.deployed import Deployed, as_deployed, as_in_table, precision_in
 from hwnas.families.fingerprint import code_fingerprint
 from hwnas.latency import TableLatency, operators_of
-from hwnas.profiling import Sampling, build_plan, quietly
+from hwnas.profiling import build_plan, quietly
+from hwnas.sampling import Sampling
 from hwnas.spaces import load_space
 from latency_luts import DISPATCH, OperatorSpec
 from profiler.target import Target

@@ -16,7 +16,8 @@ from hwnas import profiling
 from hwnas.families.base import GraphStage
 from hwnas.families.fingerprint import code_fingerprint
 from hwnas.latency import decompose, operators_of
-from hwnas.profiling import ModelChoice, Sampling, build_plan, choose_models, model_item
+from hwnas.profiling import build_plan, model_item
+from hwnas.sampling import ModelChoice, Sampling, choose_models
 from hwnas.space import Choice, SearchSpace
 from hwnas.spaces import load_space
 from latency_luts import DISPATCH

@@ -12,8 +12,9 @@ from hwnas.errors import HwnasError
 from hwnas.families import get_family
 from hwnas.families.deployed import as_in_table, precision_in
 from hwnas.latency import TableLatency
-from hwnas.profiling import Sampling, journal_of
+from hwnas.profiling import journal_of
 from hwnas.runtimes import JOINT, compare_tables, profile_runtimes, strands_of
+from hwnas.sampling import Sampling
 from latency_luts import LatencyLut
 from profiler import LocalDevice, SshDevice, read_journal
 from tests.contracts.toolchains import need
