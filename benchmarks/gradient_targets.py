@@ -35,7 +35,8 @@ from hwnas.families import get_family
 from hwnas.families.base import Family
 from hwnas.files import write_json
 from hwnas.gradient.proxyless import ProxylessSettings
-from hwnas.gradient.search import NEAR, SUMMARY, find_by_gradient
+from hwnas.gradient.repair import NEAR
+from hwnas.gradient.search import SUMMARY, find_by_gradient
 from hwnas.gradient.settings import GradientSettings
 from hwnas.gradient.steps import Aim, Lessons, Steps
 from hwnas.latency import TableLatency

@@ -135,15 +135,19 @@ class Descent:
         return effects + price * slopes
 
     def _price(self, scores: Tensor, slopes: Tensor, target_ms: float) -> float:
-        """Nats per millisecond at which scores + price * slopes expect the target; the nearest if none does."""
+        """Nats per millisecond at which scores + price * slopes expect the target.
+
+        0 where even the slowest of what is left stays below it: then latency is free. The highest of those tried
+        where the fastest stays above.
+        """
         unit = max(self._spread(), 1e-9) / max(float(slopes.abs().max()), 1e-12) * 1e-3
         prices = unit * _PRICES
-        low = 0
-        for _ in range(3):
+        for narrowed in range(3):
             probabilities = self.architecture.probabilities(scores + prices[:, None, None] * slopes)
             above = self.expected_ms(probabilities) > target_ms
-            low = int(above.sum()) - 1 if bool(above[0]) else 0
-            low = min(low, len(prices) - 2)
+            if not narrowed and not bool(above[0]):
+                return 0.0
+            low = min(max(int(above.sum()) - 1, 0), len(prices) - 2)
             prices = prices[low] + (prices[low + 1] - prices[low]) * _REFINED
         return float(prices[len(prices) // 2])
 

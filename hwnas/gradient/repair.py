@@ -1,21 +1,87 @@
-"""From a distribution to candidates that meet the limits: the most probable first."""
+"""From a distribution to candidates that meet the limits: the nearest to what was decided, in its own measure."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from hwnas.space import Genes, SearchSpace
+from hwnas.device_limits import DeviceLimits
+from hwnas.errors import InfeasibleError
+from hwnas.gradient.descent import Descent
+from hwnas.search.protocol import Evaluation
+from hwnas.space import Candidate, Genes, SearchSpace
+
+NEAR = 0.98
+"""Share of the limit from which on a candidate is at the limit."""
 
 _KEPT = 50_000
-"""Candidates that are looked at: all that differ in two or three choices from the most probable."""
+"""Candidates that are looked at: all that differ in three choices, and many that differ in more."""
+_CHANGE = 0.2
+"""What any change costs, in shares of the costliest: of options that score alike, fewer changes come first."""
+_ROUNDS = 3
+"""Times that candidates are asked for: first around what was decided, then around the best so far."""
+_LOWER, _TRIES = 0.95, 60
+"""Where nothing near meets the limits, the target that prices are for is lowered by this, so often."""
 
 
-def most_probable(space: SearchSpace, costs: npt.NDArray[np.float64]) -> Genes:
+class Runners:
+    """A :class:`hwnas.search.protocol.Searcher` of candidates at the latency limit, or below where none is there."""
+
+    def __init__(self, descent: Descent, limits: DeviceLimits, count: int, exclude: Collection[Candidate] = ()) -> None:
+        """``count`` candidates at most, none of ``exclude``."""
+        self._descent, self._limits, self._left = descent, limits, count
+        self._portion = math.ceil(count / _ROUNDS)
+        self._taken = set(exclude)
+        self._leads = descent.architecture.probabilities().argmax(dim=1).numpy()
+        self._best: Evaluation | None = None
+
+    def ask(self) -> tuple[Candidate, ...]:
+        """The nearest of those that meet the limits; raises :class:`InfeasibleError` if none does."""
+        candidates = self._nearest(min(self._portion, self._left)) if self._left else ()
+        self._left -= len(candidates)
+        self._taken.update(candidates)
+        return candidates
+
+    def tell(self, evaluations: Sequence[Evaluation]) -> None:
+        """The best so far leads from now on."""
+        seen = evaluations if self._best is None else [self._best, *evaluations]
+        self._best = min(seen, key=lambda evaluation: evaluation.loss)
+        self._leads = self._limits.first.space.encode(self._best.candidate)
+
+    def _nearest(self, count: int) -> tuple[Candidate, ...]:
+        space, first = self._limits.first.space, self._limits.first
+        target_ms = float(self._descent.expected_ms())
+        for attempt in range(_TRIES):
+            scores = self._descent.priced(target_ms).numpy()
+            genes = nearest(space, _costs(scores, self._leads if attempt == 0 else None, space))
+            genes = genes[self._limits.allows(genes)]
+            if first.latency_ms is not None:
+                genes = genes[np.argsort(first.bound_ms(genes) < NEAR * first.latency_ms, kind="stable")]
+            if found := self._new([space.decode(gene) for gene in genes[: count + len(self._taken)]])[:count]:
+                return found
+            target_ms *= _LOWER
+        probes = list(self._limits.probes())
+        allowed = self._limits.allows(space.encode_many(probes))
+        found = self._new([probe for probe, ok in zip(probes, allowed, strict=True) if ok])
+        if not found and self._best is None:
+            raise InfeasibleError(
+                f"a search by gradients found no candidate of space {space.name!r} that meets"
+                f" {self._limits.describe()}: relax a limit, or search by another method"
+            )
+        return found
+
+    def _new(self, candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+        return tuple(candidate for candidate in dict.fromkeys(candidates) if candidate not in self._taken)
+
+
+def nearest(space: SearchSpace, costs: npt.NDArray[np.float64]) -> Genes:
     """Genes of the canonical candidates of least cost, cheapest first, shape (candidates, choices).
 
-    ``costs`` (choices, options) is what each option takes off the logarithm of the probability, not negative.
-    Exact: the beginning of one of the best candidates is one of the best beginnings.
+    ``costs`` (choices, options) is what each option adds, not negative. Exact: the beginning of one of the best
+    candidates is one of the best beginnings.
     """
     total = np.zeros(1)
     genes = np.zeros((1, 0), dtype=np.int64)
@@ -34,3 +100,19 @@ def most_probable(space: SearchSpace, costs: npt.NDArray[np.float64]) -> Genes:
         genes = np.column_stack([genes[kept // options], kept % options])
         total = flat[kept]
     return genes[np.lexsort((*genes.T[::-1], total))]
+
+
+def _costs(
+    scores: npt.NDArray[np.float64], leads: npt.NDArray[np.int64] | None, space: SearchSpace
+) -> npt.NDArray[np.float64]:
+    """How far each option's score is from that of the option that leads, which is the best one where none is given.
+
+    An option that scores better than what leads costs too: it was decided against because it did not fit the rest.
+    """
+    if leads is None:
+        leads = np.array([scores[row, : len(choice.values)].argmin() for row, choice in enumerate(space.choices)])
+    rows = np.arange(len(leads))
+    away = np.abs(scores - scores[rows, leads][:, None])
+    costs: npt.NDArray[np.float64] = away / max(float(away.max()), 1e-12) + _CHANGE
+    costs[rows, leads] = 0.0
+    return costs

@@ -6,25 +6,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
 from hwnas.data.task import Pair, Task
 from hwnas.device_limits import DeviceLimits
-from hwnas.errors import InfeasibleError, SearchError
+from hwnas.errors import SearchError
 from hwnas.expected import ExpectedLatency
 from hwnas.families.base import Family
 from hwnas.files import write_json
 from hwnas.gradient.architecture import Architecture
 from hwnas.gradient.descent import Descent
-from hwnas.gradient.repair import most_probable
+from hwnas.gradient.repair import Runners
 from hwnas.gradient.settings import GradientSettings
 from hwnas.gradient.steps import Aim, Lessons, Steps
 from hwnas.latency import TableLatency
 from hwnas.limits import CandidateLimits
 from hwnas.losses.proxyless import ProxylessAdd, ProxylessMul
 from hwnas.profiling import Progress, quietly
-from hwnas.search.protocol import Evaluation, Evaluator
+from hwnas.search.protocol import Evaluator
 from hwnas.search.run import SearchResult, run_search
 from hwnas.space import Candidate
 
@@ -34,13 +31,8 @@ if TYPE_CHECKING:
 CHECKPOINT, SUMMARY = "gradient.pt", "gradient.json"
 """Beside the journal: what a resumed search goes on from, and what the architecture was before it was repaired."""
 
-NEAR = 0.98
-"""Share of the limit from which on a candidate is at the limit."""
 _AIM = 0.99
 """Share of the limit that is aimed at: in the middle of what is at the limit."""
-_STEPS_DOWN = 60
-_TIE = 1e-6
-"""What an option costs that scores as well as what leads, in shares of the largest cost: fewer changes come first."""
 
 
 def find_by_gradient(
@@ -86,44 +78,14 @@ def find_by_gradient(
     journal.parent.mkdir(parents=True, exist_ok=True)
     steps.run(journal.with_name(CHECKPOINT), identity, lambda done, told: progress(done, total, told))
     write_json(journal.with_name(SUMMARY), summary(steps.architecture, steps.descent, steps.losses))
-    runners = repaired(steps.descent, limits, settings.runners, set(exclude))
     return run_search(
-        _Listed(runners),
+        Runners(steps.descent, limits, settings.runners, exclude),
         evaluate,
         space,
         journal,
         header=header,
         progress=lambda p: progress(settings.steps + p.evaluations, total, f"best loss {p.best_loss:.4f}"),
     )
-
-
-def repaired(descent: Descent, limits: DeviceLimits, count: int, exclude: set[Candidate]) -> tuple[Candidate, ...]:
-    """Up to ``count`` candidates that meet the limits, those at the latency limit first, by falling probability.
-
-    Where none of the most probable meets them, the target is lowered until one does.
-    """
-    space, first = descent.architecture.space, limits.first
-    target_ms = float(descent.expected_ms())
-    for _ in range(_STEPS_DOWN):
-        genes = most_probable(space, _costs(descent, target_ms))
-        genes = genes[limits.allows(genes)]
-        if len(genes):
-            if first.latency_ms is not None:
-                genes = genes[np.argsort(first.bound_ms(genes) < NEAR * first.latency_ms, kind="stable")]
-            found = [
-                candidate for gene in genes[: count + len(exclude)] if (candidate := space.decode(gene)) not in exclude
-            ]
-            if found:
-                return tuple(found[:count])
-        target_ms *= 0.95
-    probes = [probe for probe in limits.probes() if probe not in exclude]
-    found = [probe for probe, ok in zip(probes, limits.allows(space.encode_many(probes)), strict=True) if ok]
-    if not found:
-        raise InfeasibleError(
-            f"a search by gradients found no candidate of space {space.name!r} that meets {limits.describe()}:"
-            " relax a limit, or search by another method"
-        )
-    return tuple(found)
 
 
 def summary(architecture: Architecture, descent: Descent, losses: Sequence[float]) -> dict[str, object]:
@@ -137,24 +99,6 @@ def summary(architecture: Architecture, descent: Descent, losses: Sequence[float
         "effects": {name: [float(e) for e in row] for name, row in architecture.by_name(descent.effects()).items()},
         "losses": list(losses),
     }
-
-
-def _costs(descent: Descent, target_ms: float) -> npt.NDArray[np.float64]:
-    """What each option takes off the logarithm of the probability, but for a factor; nothing does what leads.
-
-    At the target that was searched for what was decided leads, and what was decided against costs, even if it
-    scores better: it did not fit with the rest.
-    """
-    architecture = descent.architecture
-    if target_ms == float(descent.expected_ms()):
-        scores = descent.effects() + descent.price * descent.slopes()
-        leads = architecture.probabilities().argmax(dim=1, keepdim=True)
-    else:
-        scores = descent.priced(target_ms)
-        leads = scores.masked_fill(~architecture.real, np.inf).argmin(dim=1, keepdim=True)
-    costs = (scores - scores.gather(1, leads)).abs()
-    found: npt.NDArray[np.float64] = costs.clamp(min=_TIE * float(costs.max())).scatter(1, leads, 0.0).numpy()
-    return found
 
 
 def _lessons(task: Task, pairs: Sequence[Pair] | None) -> Lessons:
@@ -183,17 +127,3 @@ def _aim(limits: CandidateLimits, settings: GradientSettings) -> Aim:
         return _AIM * limit_ms * float(latency.latency_ms(gene)[0] / limits.bound_ms(gene)[0])
 
     return Aim(target_ms=target_ms)
-
-
-class _Listed:
-    """A searcher that proposes what it was given, once."""
-
-    def __init__(self, candidates: tuple[Candidate, ...]) -> None:
-        self._candidates = candidates
-
-    def ask(self) -> tuple[Candidate, ...]:
-        candidates, self._candidates = self._candidates, ()
-        return candidates
-
-    def tell(self, evaluations: Sequence[Evaluation]) -> None:
-        """Nothing is learnt from them."""

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from hwnas.errors import CheckpointError, InfeasibleError, SearchError
-from hwnas.gradient.search import CHECKPOINT, NEAR, SUMMARY
+from hwnas.gradient.repair import NEAR
+from hwnas.gradient.search import CHECKPOINT, SUMMARY
 from hwnas.search.journal import read_candidates
 from hwnas.training import weights_digest
 from tests.gradient.toy_search import LATENCY, METHODS, SPACE, TASK, search, toy_limits, toy_supernet
