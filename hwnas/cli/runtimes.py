@@ -19,8 +19,7 @@ def runtimes() -> None:
 
 
 @app.command(
-    epilog="Example: hwnas profile --space g2p --runtime all --out runs/tables, then"
-    " hwnas runtimes compare runs/tables --bundles runs/bundles"
+    epilog="Example: hwnas runtimes compare runs/tables --bundles runs/bundles"
 )
 @guarded
 def compare(

