@@ -18,9 +18,7 @@ def runtimes() -> None:
     """Who wins where: runtimes and precisions of one device."""
 
 
-@app.command(
-    epilog="Example: hwnas runtimes compare runs/tables --bundles runs/bundles"
-)
+@app.command(epilog="Example: hwnas runtimes compare runs/tables --bundles runs/bundles")
 @guarded
 def compare(
     folder: Annotated[Path, typer.Argument(help="Folder of tables made by hwnas profile --runtime.")],
