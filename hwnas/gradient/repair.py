@@ -19,8 +19,8 @@ NEAR = 0.98
 
 _KEPT = 50_000
 """Candidates that are looked at: all that differ in three choices, and many that differ in more."""
-_CHANGE = 0.2
-"""What any change costs, in shares of the costliest: of options that score alike, fewer changes come first."""
+_CHANGE, _TIE = 0.2, 1e-6
+"""What a change costs at least, in shares of the costliest: from what leads, and from what scores best."""
 _ROUNDS = 3
 """Times that candidates are asked for: first around what was decided, then around the best so far."""
 _LOWER, _TRIES = 0.95, 60
@@ -39,11 +39,31 @@ class Runners:
         self._best: Evaluation | None = None
 
     def ask(self) -> tuple[Candidate, ...]:
-        """The nearest of those that meet the limits; raises :class:`InfeasibleError` if none does."""
-        candidates = self._nearest(min(self._portion, self._left)) if self._left else ()
-        self._left -= len(candidates)
-        self._taken.update(candidates)
-        return candidates
+        """The nearest of those that meet the limits; raises :class:`InfeasibleError` if none does.
+
+        At first half of them are those that score best at the target's price, whatever was decided: what was
+        decided one after another may have gone wrong in more places than a few changes mend.
+        """
+        wanted = min(self._portion, self._left)
+        target_ms = float(self._descent.expected_ms())
+        found: tuple[Candidate, ...] = ()
+        if self._best is None:
+            genes, near = self._allowed(target_ms, None)
+            found = self._new(genes[near], wanted // 2)
+        for attempt in range(_TRIES):
+            if len(found) < wanted and (attempt == 0 or not found):
+                genes, near = self._allowed(target_ms * _LOWER**attempt, None if attempt else self._leads)
+                found += self._new(genes[np.argsort(~near, kind="stable")], wanted - len(found))
+        if not found:
+            probes = self._limits.first.space.encode_many(self._limits.probes())
+            found = self._new(probes[self._limits.allows(probes)], wanted)
+        if not found and self._best is None:
+            raise InfeasibleError(
+                f"a search by gradients found no candidate of space {self._limits.first.space.name!r} that meets"
+                f" {self._limits.describe()}: relax a limit, or search by another method"
+            )
+        self._left -= wanted
+        return found
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         """The best so far leads from now on."""
@@ -51,30 +71,22 @@ class Runners:
         self._best = min(seen, key=lambda evaluation: evaluation.loss)
         self._leads = self._limits.first.space.encode(self._best.candidate)
 
-    def _nearest(self, count: int) -> tuple[Candidate, ...]:
+    def _allowed(self, target_ms: float, leads: npt.NDArray[np.int64] | None) -> tuple[Genes, npt.NDArray[np.bool_]]:
+        """What meets the limits, nearest to ``leads`` or to the best scores first, and whether it is at the limit."""
         space, first = self._limits.first.space, self._limits.first
-        target_ms = float(self._descent.expected_ms())
-        for attempt in range(_TRIES):
-            scores = self._descent.priced(target_ms).numpy()
-            genes = nearest(space, _costs(scores, self._leads if attempt == 0 else None, space))
-            genes = genes[self._limits.allows(genes)]
-            if first.latency_ms is not None:
-                genes = genes[np.argsort(first.bound_ms(genes) < NEAR * first.latency_ms, kind="stable")]
-            if found := self._new([space.decode(gene) for gene in genes[: count + len(self._taken)]])[:count]:
-                return found
-            target_ms *= _LOWER
-        probes = list(self._limits.probes())
-        allowed = self._limits.allows(space.encode_many(probes))
-        found = self._new([probe for probe, ok in zip(probes, allowed, strict=True) if ok])
-        if not found and self._best is None:
-            raise InfeasibleError(
-                f"a search by gradients found no candidate of space {space.name!r} that meets"
-                f" {self._limits.describe()}: relax a limit, or search by another method"
-            )
-        return found
+        genes = nearest(space, _costs(self._descent.priced(target_ms).numpy(), leads, space))
+        genes = genes[self._limits.allows(genes)]
+        if first.latency_ms is None:
+            return genes, np.ones(len(genes), dtype=np.bool_)
+        return genes, first.bound_ms(genes) >= NEAR * first.latency_ms
 
-    def _new(self, candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
-        return tuple(candidate for candidate in dict.fromkeys(candidates) if candidate not in self._taken)
+    def _new(self, genes: Genes, count: int) -> tuple[Candidate, ...]:
+        """The first ``count`` that were not taken before; now they are."""
+        space = self._limits.first.space
+        candidates = dict.fromkeys(space.decode(gene) for gene in genes[: count + len(self._taken)])
+        found = tuple(candidate for candidate in candidates if candidate not in self._taken)[:count]
+        self._taken.update(found)
+        return found
 
 
 def nearest(space: SearchSpace, costs: npt.NDArray[np.float64]) -> Genes:
@@ -109,10 +121,12 @@ def _costs(
 
     An option that scores better than what leads costs too: it was decided against because it did not fit the rest.
     """
+    change = _CHANGE
     if leads is None:
         leads = np.array([scores[row, : len(choice.values)].argmin() for row, choice in enumerate(space.choices)])
+        change = _TIE
     rows = np.arange(len(leads))
     away = np.abs(scores - scores[rows, leads][:, None])
-    costs: npt.NDArray[np.float64] = away / max(float(away.max()), 1e-12) + _CHANGE
+    costs: npt.NDArray[np.float64] = away / max(float(away.max()), 1e-12) + change
     costs[rows, leads] = 0.0
     return costs

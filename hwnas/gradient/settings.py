@@ -29,9 +29,9 @@ class GradientSettings:
     the largest effect, falls from ``hot`` to ``cold``; from ``settle`` on choices are decided one after another.
     """
 
-    steps: int = 500
+    steps: int = 600
     batch_size: int = 64
-    runners: int = 30
+    runners: int = 40
     latency: LatencyTerm = "constraint"
     adapt_weights: bool = False
     warmup: int = 0
