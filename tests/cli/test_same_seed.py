@@ -15,7 +15,7 @@ def test_the_winner_does_not_depend_on_the_process(shell, method):
         assert ran.code == 0, ran.err
         made = shell.folder / hash_seed
         found.append({path.name: path.read_bytes() for path in made.iterdir()})
-    assert {"search.json", "winner.yml", "search.journal.jsonl"} == set(found[0])
+    assert {"search.json", "winner.yml", "front.json", "search.journal.jsonl"} == set(found[0])
     assert found[0] == found[1] == found[2]
 
 
