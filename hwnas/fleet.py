@@ -20,7 +20,7 @@ from profiler.devices import host_of, require_board, require_times
 from profiler.exporting import exporter_for
 from profiler.fleet import Shared, measure_shared
 from profiler.lock import alone_on
-from profiler.measure import Progress as MeasureProgress
+from profiler.measuring import Progress as MeasureProgress
 from profiler.openings import opener_of
 
 

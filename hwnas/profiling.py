@@ -43,7 +43,7 @@ from profiler import (
 from profiler.devices import host_of
 from profiler.exporting import exporter_for
 from profiler.lock import alone_on
-from profiler.measure import Progress as MeasureProgress
+from profiler.measuring import Progress as MeasureProgress
 from profiler.openings import opener_of
 
 if TYPE_CHECKING:

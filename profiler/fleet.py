@@ -15,8 +15,8 @@ from profiler.drift import DriftReport
 from profiler.errors import BoardError, DeviceError, ProfilerError, SessionError, TransportError
 from profiler.journal import Environment, JournalContent, Json, read_journal
 from profiler.journal_writer import Journal
-from profiler.measure import Progress, measure
 from profiler.measurement import Measurement
+from profiler.measuring import Progress, measure
 from profiler.openings import Opener
 from profiler.parity import Parity
 from profiler.plan import Plan, PlanItem

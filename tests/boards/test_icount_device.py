@@ -22,10 +22,10 @@ from profiler import (
     Program,
     Target,
     load_devices,
+    measure,
     read_journal,
 )
 from profiler.devices import require_measures, require_times
-from profiler.measure import measure
 from profiler.outcome import Outcome
 
 VIRTUAL = Target("icount", "onnxruntime-1", 1, "virtual")

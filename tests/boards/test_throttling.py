@@ -26,11 +26,10 @@ from ssh.conftest import own_sshd, user  # noqa: F401  fixtures
 from ssh.runs import QUICK
 from ssh.sshd import Sshd, kill
 
-from profiler import Journal, JournalContent, Plan, PlanItem, Program, Target, read_journal
+from profiler import Journal, JournalContent, Plan, PlanItem, Program, Target, measure, read_journal
 from profiler.boards import ready
 from profiler.errors import BoardError
 from profiler.hardware import SshDevice
-from profiler.measure import measure
 from profiler.outcome import Outcome
 from profiler.ssh_sessions import SshSessions
 

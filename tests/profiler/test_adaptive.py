@@ -18,7 +18,7 @@ from contracts.graphs import linear
 
 from profiler import Journal, JournalContent, Plan, PlanItem, Program, Sample, measure, read_journal
 
-driver = importlib.import_module("profiler.measure")
+driver = importlib.import_module("profiler.measuring")
 FAKE = FakeSession().target
 LATENCIES_MS = (0.2, 0.3, 0.5, 0.8)
 TAKEN = ('"kind":"sample"', '"kind":"reference"')
