@@ -72,7 +72,7 @@ class Wire:
         except Exception as exc:  # paramiko raises SSHException, EOFError and OSError here
             raise self._lost(str(exc)) from exc
         try:
-            self.send(_program())
+            self._send_program(transport)
             self.hello = self._introduced(python, owner.encode())
         except BaseException:
             self.close()
@@ -200,6 +200,15 @@ class Wire:
             self._ended = not piece
             return bool(piece)
         return False
+
+    def _send_program(self, transport: paramiko.Transport) -> None:
+        """What makes an agent of the Python there; a shell that has ended already takes none, and is heard for why."""
+        try:
+            self.send(_program())
+        except ConnectionLostError:
+            if not (self._channel.closed and transport.is_active()):
+                raise
+            self._ended = self.lost = False
 
     def _introduced(self, python: str, token: bytes) -> dict[str, Any]:
         """What the agent says of the board, after whatever login scripts print."""

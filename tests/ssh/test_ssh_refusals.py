@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from ssh.sshd import Sshd, free_port, keygen
 from profiler import DeviceBusyError, TransportError
 from profiler.hardware import SshDevice
 from profiler.transports.ssh import SshTransport
+from profiler.transports.ssh_wire import Wire
 
 
 def refusal(device: SshDevice) -> str:
@@ -37,6 +39,17 @@ def opened(device: SshDevice) -> Iterator[SshTransport]:
         yield transport
     finally:
         transport.close()
+
+
+def sent_to_the_end_of(send: Callable[[Wire, bytes], None]) -> Callable[[Wire, bytes], None]:
+    """``send``, once the far side has closed the channel."""
+
+    def late(wire: Wire, data: bytes) -> None:
+        while not wire._channel.closed:
+            time.sleep(0.01)
+        send(wire, data)
+
+    return late
 
 
 def test_an_unknown_host(sshd: Sshd, user: Path) -> None:
@@ -98,7 +111,10 @@ def test_a_server_that_says_nothing(sshd: Sshd, monkeypatch: pytest.MonkeyPatch)
         assert refusal(sshd.device(port=port)) == f"pi: 127.0.0.1:{port} does not answer; is the board on?"
 
 
-def test_no_python(own_sshd: Callable[..., Sshd], tmp_path: Path) -> None:
+@pytest.mark.parametrize("first", ["the program is sent", "the shell ends"])
+def test_no_python(own_sshd: Callable[..., Sshd], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str) -> None:
+    if first == "the shell ends":
+        monkeypatch.setattr(Wire, "send", sent_to_the_end_of(Wire.send))
     (tmp_path / "empty").mkdir()
     sshd = own_sshd(environment={"PATH": str(tmp_path / "empty")})
     assert "there is no python3; install Python 3.11 or later there" in refusal(sshd.device(python=None))
