@@ -13,11 +13,13 @@ import json
 import os
 import sys
 import traceback
+from pathlib import Path
 from types import ModuleType
 
 
 def load(path: str) -> ModuleType:
-    """The tool script as a module."""
+    """The tool script as a module; the files beside it are modules too."""
+    sys.path.insert(0, str(Path(path).parent))
     spec = importlib.util.spec_from_file_location("tool", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -126,6 +126,13 @@ def test_a_function_is_called_and_its_prints_are_no_replies(process):
     assert process.call("add", a="a", b="b") == "ab"
 
 
+def test_the_files_beside_a_tool_are_modules_to_it(toolchain, tmp_path):
+    (tmp_path / "beside.py").write_text("def double(number):\n    return 2 * number\n")
+    toolchain.tool.write_text("from beside import double\n")
+    with ToolProcess(Path(sys.executable), toolchain) as process:
+        assert process.call("double", number=4) == 8
+
+
 def test_an_error_is_one_line_and_the_process_goes_on(process):
     with pytest.raises(ToolchainError, match=r"^toolchain small: ValueError: no room$"):
         process.call("refuse")

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,6 +18,7 @@ from ai_edge_litert.interpreter import Interpreter  # noqa: E402
 from ai_edge_quantizer import qtyping, quantizer, recipe, recipe_manager  # noqa: E402
 from ai_edge_quantizer.algorithm_manager import AlgorithmName  # noqa: E402
 from ai_edge_quantizer.utils import qsv_utils  # noqa: E402
+from native_output import printing_to  # noqa: E402
 
 
 def _half_weights() -> Any:
@@ -88,7 +86,7 @@ def convert(
     converters print goes to ``log``, which is left only if they fail.
     Returns ``inputs`` and ``outputs`` (name, dtype, shape), ``operators`` (name -> how many) and ``streamed_bytes``.
     """
-    with _printing_to(log):
+    with printing_to(log):
         exported = torch.export.load(program)
         graph = litert_torch.convert(exported.module(), *_example(exported))
         model = bytes(graph.model_content())
@@ -214,23 +212,3 @@ def _name_of(model: Any, operator: Any) -> str:
         return f"custom {code.customCode.decode()}"
     name: str = _OPERATORS[max(code.builtinCode, code.deprecatedBuiltinCode)]
     return name
-
-
-@contextmanager
-def _printing_to(path: str) -> Iterator[None]:
-    """The converters' native code prints too, so the descriptors themselves are turned."""
-    kept = os.dup(2)
-    with Path(path).open("wb", buffering=0) as stream:
-        os.dup2(stream.fileno(), 1)
-        os.dup2(stream.fileno(), 2)
-    try:
-        yield
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
-        raise
-    finally:
-        os.dup2(kept, 1)
-        os.dup2(kept, 2)
-        os.close(kept)

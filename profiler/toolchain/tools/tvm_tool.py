@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 warnings.simplefilter("ignore")
-sys.path.insert(0, str(Path(__file__).parent))
 os.environ.setdefault("TVM_NUM_THREADS", "1")  # of what is tuned: it counts the time of one thread
 
 import numpy as np  # noqa: E402
 import onnx  # noqa: E402
 import tvm  # noqa: E402
+from native_output import printing_to  # noqa: E402
 from tvm import tirx  # noqa: E402
 from tvm.relax.frontend.onnx import from_onnx  # noqa: E402
 from tvm_isa import tiles  # noqa: E402
@@ -58,7 +55,7 @@ def compile_graph(graph: str, library: str, log: str, target: str = "native", re
     that :func:`tune` writes. What the compiler prints goes to ``log``, which is left only if it fails. Returns
     ``kernels``, the functions there are.
     """
-    with _printing_to(log):
+    with printing_to(log):
         found = target_of(target)
         isa = isa_of(found)
         with found:
@@ -113,23 +110,3 @@ def _product(weight: Any) -> Any:
         [onnx.numpy_helper.from_array(weight, "w")],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-
-
-@contextmanager
-def _printing_to(path: str) -> Iterator[None]:
-    """The compiler's native code prints too, so the descriptors themselves are turned."""
-    kept = os.dup(2)
-    with Path(path).open("wb", buffering=0) as stream:
-        os.dup2(stream.fileno(), 1)
-        os.dup2(stream.fileno(), 2)
-    try:
-        yield
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
-        raise
-    finally:
-        os.dup2(kept, 1)
-        os.dup2(kept, 2)
-        os.close(kept)
