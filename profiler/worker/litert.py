@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .protocol import Request, WorkerError
-from .stages import Arrays, check_wiring, inputs_of, lookup, require_stages, source
+from .stages import Arrays, check_wiring, evaluate, inputs_of, lookup, require_stages, source
 
 PACKAGES = {
     "litert": ("ai-edge-litert", "ai_edge_litert.interpreter", "pip install 'hwnas[litert]'"),
@@ -74,20 +74,7 @@ class LiteRtProgram:
 
     def evaluate(self, replaced: Arrays | None) -> Arrays:
         """Outputs of the last stage, by the calls that are timed, for the reference inputs or others."""
-        first, reference = self.graphs[self.stages[0]["name"]], self.references[0]
-        unknown = sorted(set(replaced or {}) - set(reference))
-        if unknown:
-            raise WorkerError(f"no input {', '.join(unknown)}; known: {', '.join(reference)}")
-        try:
-            for name, value in (replaced or {}).items():
-                first.set(name, value)
-            for call in self.calls:
-                call()
-        finally:
-            for name in replaced or {}:
-                first.set(name, reference[name])
-        last = self.graphs[self.stages[-1]["name"]]
-        return {name: last.get(name) for name in last.outputs}
+        return evaluate(self.graphs, self.calls, self.references[0], replaced)
 
     def synchronize(self) -> None:
         """Nothing: a call returns when it is done."""
@@ -131,6 +118,10 @@ class LiteRtGraph:
     def set(self, name: str, value: Any) -> None:
         """Give an input real numbers."""
         np.copyto(self.views[self.inputs[name]["index"]], self.encode(name, value))
+
+    def results(self) -> Arrays:
+        """Its last outputs, by name."""
+        return {name: self.get(name) for name in self.outputs}
 
     def get(self, name: str) -> Any:
         """An output as real numbers, or as the integers it holds if it is not quantised."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from .nodes import node_times
 from .protocol import Request, WorkerError
-from .stages import Arrays, aligned, check_wiring, inputs_of, require_stages, size_bytes, source
+from .stages import Arrays, aligned, check_replaced, check_wiring, inputs_of, require_stages, size_bytes, source
 
 Layout = dict[str, tuple[tuple[int, ...], Any]]
 WARM_UP_CALLS = 5
@@ -143,9 +143,7 @@ class OnnxProgram:
                 call()
             self.synchronize()
             return {name: value.numpy() for name, value in self.outputs[self.stages[-1]["name"]].items()}
-        unknown = sorted(set(replaced) - set(self.references[0]))
-        if unknown:
-            raise WorkerError(f"no input {', '.join(unknown)}; known: {', '.join(self.references[0])}")
+        check_replaced(replaced, self.references[0])
         finals, _ = self._walk([self.references[0] | replaced, *self.references[1:]])
         return finals[-1]
 

@@ -1,8 +1,9 @@
-"""The stages of a program: their reference inputs, their wiring, and memory for their values."""
+"""The stages of a program: their reference inputs, their wiring, memory for their values, and what comes out."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -10,6 +11,16 @@ from .protocol import Request, WorkerError
 
 Arrays = dict[str, Any]
 ALIGNMENT = 64
+
+
+class Graph(Protocol):
+    """A stage's graph that keeps its inputs."""
+
+    def set(self, name: str, value: Any) -> None:
+        """Give an input."""
+
+    def results(self) -> Arrays:
+        """Its last outputs, by name."""
 
 
 def require_stages(stages: list[Request]) -> None:
@@ -67,3 +78,31 @@ def aligned(size: int) -> Any:
     raw = np.zeros(size + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
     return raw[start : start + size]
+
+
+def check_replaced(replaced: Arrays, reference: Arrays) -> None:
+    """Refuse to replace an input that the first stage does not have."""
+    unknown = sorted(set(replaced) - set(reference))
+    if unknown:
+        raise WorkerError(f"no input {', '.join(unknown)}; known: {', '.join(reference)}")
+
+
+def evaluate(
+    graphs: Mapping[str, Graph], calls: list[Callable[[], object]], reference: Arrays, replaced: Arrays | None
+) -> Arrays:
+    """Outputs of the last of ``graphs`` by ``calls``, with other inputs of the first if any; ``reference`` is put back.
+
+    Raises :class:`WorkerError` for an input that is not in ``reference``.
+    """
+    in_order, others = list(graphs.values()), replaced or {}
+    first, last = in_order[0], in_order[-1]
+    check_replaced(others, reference)
+    try:
+        for name, value in others.items():
+            first.set(name, value)
+        for call in calls:
+            call()
+    finally:
+        for name in others:
+            first.set(name, reference[name])
+    return last.results()

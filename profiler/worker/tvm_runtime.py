@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .protocol import Request, WorkerError
-from .stages import Arrays, aligned, check_wiring, inputs_of, lookup, require_stages, source
+from .stages import Arrays, aligned, check_wiring, evaluate, inputs_of, lookup, require_stages, source
 
 _CPU_WITH_POOL = (1, 0, 2)
 """A device and its allocator, as the virtual machine is told of them: the first CPU, and memory that is kept."""
@@ -88,20 +88,7 @@ class TvmProgram:
 
     def evaluate(self, replaced: Arrays | None) -> Arrays:
         """Outputs of the last stage, by the calls that are timed, for the reference inputs or others."""
-        first, reference = self.graphs[self.stages[0]["name"]], self.references[0]
-        unknown = sorted(set(replaced or {}) - set(reference))
-        if unknown:
-            raise WorkerError(f"no input {', '.join(unknown)}; known: {', '.join(reference)}")
-        try:
-            for name, value in (replaced or {}).items():
-                first.set(name, value)
-            for call in self.calls:
-                call()
-        finally:
-            for name in replaced or {}:
-                first.set(name, reference[name])
-        last = self.graphs[self.stages[-1]["name"]]
-        return {name: np.from_dlpack(value) for name, value in zip(last.names, last.outputs, strict=True)}
+        return evaluate(self.graphs, self.calls, self.references[0], replaced)
 
     def synchronize(self) -> None:
         """Nothing: a call returns when it is done."""
@@ -154,6 +141,10 @@ class TvmGraph:
     def set(self, name: str, value: Any) -> None:
         """Give an input."""
         self.arguments[self.inputs[name]] = self.tensor(name, value)
+
+    def results(self) -> Arrays:
+        """Its last outputs, by name."""
+        return {name: np.from_dlpack(value) for name, value in zip(self.names, self.outputs, strict=True)}
 
     def tensor(self, name: str, value: Any) -> Any:
         """An input's value in the memory and the type it is wanted in."""
