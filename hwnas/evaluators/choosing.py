@@ -75,6 +75,8 @@ def choose_subset(
     from hwnas.training import weights_digest
 
     pairs = task.pairs["valid"]
+    if len(pairs) < 2:
+        raise SearchError(f"subset: {len(pairs)} validation pairs have no part to choose; take data with 2 or more")
     of = SubsetOf(space.fingerprint, task.fingerprint, weights_digest(supernet), len(pairs))
     if request.pairs is not None and not 1 <= request.pairs < len(pairs):
         raise SearchError(f"subset: {request.pairs} of {len(pairs)} pairs; give at least 1 and fewer than all of them")

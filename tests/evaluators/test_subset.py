@@ -97,6 +97,21 @@ def test_what_cannot_be_chosen_is_refused() -> None:
         random_candidates(SPACE, SPACE.size() + 1, 0)
 
 
+@pytest.mark.parametrize("pairs", [0, 1])
+@pytest.mark.parametrize("asked", [None, 1])
+def test_too_few_pairs_have_no_part(supernet, tmp_path: Path, pairs: int, asked: int | None) -> None:
+    task = replace(TASK, pairs={**TASK.pairs, "valid": TASK.pairs["valid"][:pairs]})
+    with pytest.raises(SearchError, match=rf"^subset: {pairs} validation pairs have no part to choose; take data"):
+        choose_subset(SPACE, FAMILY, supernet, task, SubsetRequest(pairs=asked), tmp_path / "kept")
+    assert not (tmp_path / "kept").exists()
+
+
+def test_two_pairs_have_one(supernet, tmp_path: Path) -> None:
+    task = replace(TASK, pairs={**TASK.pairs, "valid": TASK.pairs["valid"][:2]})
+    chosen, _ = choose_subset(SPACE, FAMILY, supernet, task, SubsetRequest(8, spearman=0.01), tmp_path / "kept")
+    assert len(chosen.subset.chosen) == 1
+
+
 def test_all_of_a_small_space_can_be_drawn() -> None:
     assert len(set(random_candidates(SPACE, 60, 0))) == 60
 
