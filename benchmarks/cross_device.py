@@ -204,7 +204,7 @@ def search_all(given: argparse.Namespace, out: Path) -> tuple[list[Winner], dict
     losses = {candidate: tuple(part(candidate) for part in parts) for candidate in found.values()}
     whole = {candidate: InheritedLoss(supernet, family, pairs)(candidate) for candidate in losses}
     here = latencies[given.cpu]
-    measured, _ = measure_finalists(
+    measured = measure_finalists(
         space,
         family,
         list(whole.items()),
@@ -216,7 +216,7 @@ def search_all(given: argparse.Namespace, out: Path) -> tuple[list[Winner], dict
         cache=artifact_cache(),
         measuring=quietly,
         waiting=say,
-    )
+    ).finalists
     on_cpu = {finalist.candidate: finalist for finalist in measured}
     winners = []
     for name, candidate in found.items():

@@ -138,11 +138,11 @@ def compare(given: argparse.Namespace) -> list[Row]:
     members = {method: front.spread(given.finalists) for method, front in fronts.items()}
     wanted = {evaluation.candidate: evaluation.loss for some in members.values() for evaluation in some}
     with progress_bar("measuring") as bar:
-        finalists, _ = measure_finalists(
+        finalists = measure_finalists(
             space, family, list(wanted.items()), lut, latency, load_devices().get(given.device or lut.target.device),
             given.out / "finalists.journal.jsonl", rounds=given.rounds, cache=artifact_cache(), measuring=bar.update,
             waiting=say,
-        )  # fmt: skip
+        ).finalists  # fmt: skip
     measured_ms = {finalist.candidate: finalist.measured_ms for finalist in finalists if finalist.measured_ms}
     predicted = {method: figures(space, evaluations, costs) for method, evaluations in found.items()}
     measured = {method: _measured(some, measured_ms) for method, some in members.items()}

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
+from statistics import median
 
+from hwnas.best_runtime import BestRuntimeLatency
+from hwnas.changed import changed_during
 from hwnas.errors import SearchError
 from hwnas.families.base import Family
 from hwnas.families.deployed import as_in_table
@@ -23,7 +27,7 @@ from profiler.interval import Status
 FINALISTS_HALF_WIDTH = 0.01
 """A finalist is measured until the 95 % interval of its latency is at most this to either side."""
 
-SearchLatency = TableLatency | PredictorLatency
+SearchLatency = TableLatency | PredictorLatency | BestRuntimeLatency
 """What predicts the latency of a search's candidates."""
 
 
@@ -35,7 +39,8 @@ class Finalist:
     measurement was predicted to lie between at the same confidence (``None`` if the table cannot tell).
     ``status`` says how far the measurement can be trusted, ``failed`` why there is none (``None``
     without a device). ``energy_mj`` is the table's, if it has energies; ``peak_memory_mib`` the
-    family's count; ``elsewhere_ms`` what other devices' tables predict for them.
+    family's count; ``elsewhere_ms`` what other devices' tables predict for them. ``runtime`` is the one
+    it is fastest on and was measured on, where there were several to choose from.
     """
 
     candidate: Candidate
@@ -49,10 +54,35 @@ class Finalist:
     status: Status | None = None
     failed: str | None = None
     elsewhere_ms: Mapping[str, float] | None = None
+    runtime: str | None = None
 
     def as_dict(self) -> dict[str, object]:
         """JSON-able; the candidate by choice."""
         return asdict(self) | {"candidate": self.candidate.as_dict()}
+
+
+def predicted(latency: SearchLatency, candidate: Candidate, loss: float) -> Finalist:
+    """A finalist that is not measured."""
+    return Finalist(
+        candidate,
+        loss,
+        latency.of(candidate),
+        predicted_interval_ms=latency.interval_of(candidate) if latency.bounded else None,
+        runtime=latency.runtime_of(candidate) if isinstance(latency, BestRuntimeLatency) else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredFinalists:
+    """Finalists in the order they were given.
+
+    ``drift`` is the median ratio of known models' latency now to the table's, ``changed`` how the device differs from
+    then; ``None`` and empty where nothing is known.
+    """
+
+    finalists: tuple[Finalist, ...]
+    drift: float | None
+    changed: tuple[str, ...]
 
 
 def measure_finalists(
@@ -68,17 +98,20 @@ def measure_finalists(
     cache: Path,
     measuring: Progress,
     waiting: Callable[[str], None] | None = None,
-) -> tuple[tuple[Finalist, ...], float | None]:
+) -> MeasuredFinalists:
     """Measure candidates (with their losses) on the device, in the same rounds as models the table knows.
 
-    The second value is the drift since the table was made: the median ratio of those models'
-    latency now to then; ``None`` if the table knows none, or there is no table. It is reported, and
-    corrects nothing. A finalist that could not be measured says why (``failed``).
+    These tell the drift since the table was made; it is reported, and corrects nothing. A finalist that could not
+    be measured says why (``failed``). By the latency of the best runtime each is measured on its own, in the journal
+    ``finalists-litert.journal.jsonl`` instead of ``finalists.journal.jsonl``, and ``table`` is not looked at.
 
     Raises :class:`profiler.ProfilerError` if nothing could be measured at all.
     """
-    import numpy as np
-
+    if isinstance(latency, BestRuntimeLatency):
+        measure = partial(
+            measure_finalists, space, family, rounds=rounds, cache=cache, measuring=measuring, waiting=waiting
+        )
+        return _on_their_runtimes(candidates, latency, device, journal, measure)
     workload = latency.workload
     anchors: dict[Candidate, WholeModel] = {}
     if table is not None:
@@ -103,15 +136,13 @@ def measure_finalists(
         content = run_plan([opener], [target], plan, journal, workload.as_dict(), subject, measuring)
 
     def finalist(candidate: Candidate, loss: float) -> Finalist:
-        predicted = Finalist(
-            candidate, loss, latency.of(candidate), predicted_interval_ms=predicted_interval(latency, candidate)
-        )
+        expected = predicted(latency, candidate, loss)
         try:
             found = content.measured(target, candidate.key)
         except SessionError as exc:
-            return replace(predicted, failed=str(exc))
+            return replace(expected, failed=str(exc))
         return replace(
-            predicted,
+            expected,
             measured_ms=found.latency_ms(target.clock),
             interval_ms=found.interval_ms(target.clock),
             status=found.status(target.clock),
@@ -123,13 +154,41 @@ def measure_finalists(
         if (str(target), candidate.key) in content.measurements and (str(target), candidate.key) not in content.failed
     }
     ratios = [latency_ms / anchors[candidate].latency_ms for candidate, latency_ms in known.items()]
-    finalists = tuple(finalist(candidate, loss) for candidate, loss in candidates)
-    return finalists, float(np.median(ratios)) if ratios else None
+    return MeasuredFinalists(
+        tuple(finalist(candidate, loss) for candidate, loss in candidates),
+        median(ratios) if ratios else None,
+        () if table is None else changed_during(table, content),
+    )
 
 
-def predicted_interval(latency: SearchLatency, candidate: Candidate) -> tuple[float, float] | None:
-    """What a measurement lies between at 95 % confidence; ``None`` if ``latency`` cannot tell."""
-    return latency.interval_of(candidate) if latency.bounded else None
+def _on_their_runtimes(
+    candidates: Sequence[tuple[Candidate, float]],
+    latency: BestRuntimeLatency,
+    device: Device,
+    journal: Path,
+    measure: Callable[[Sequence[tuple[Candidate, float]], LatencyLut, TableLatency, Device, Path], MeasuredFinalists],
+) -> MeasuredFinalists:
+    """Each candidate on the runtime that is fastest for it, one runtime after another, each with its own journal."""
+    by_runtime: dict[str, list[tuple[Candidate, float]]] = {}
+    for candidate, loss in candidates:
+        by_runtime.setdefault(latency.runtime_of(candidate), []).append((candidate, loss))
+    measured: dict[str, MeasuredFinalists] = {}
+    for runtime, its in by_runtime.items():
+        model = latency.models[runtime]
+        place = journal.with_name(journal.name.replace(".", f"-{runtime}.", 1))
+        there = device.model_copy(update={"runtime": runtime})
+        measured[runtime] = measure(its, model.lut, model, there, place)
+    found = {
+        finalist.candidate: replace(finalist, runtime=runtime)
+        for runtime, ended in measured.items()
+        for finalist in ended.finalists
+    }
+    drifts = [ended.drift for ended in measured.values() if ended.drift is not None]
+    return MeasuredFinalists(
+        tuple(found[candidate] for candidate, _ in candidates),
+        median(drifts) if drifts else None,
+        tuple(dict.fromkeys(change for ended in measured.values() for change in ended.changed)),
+    )
 
 
 def pick_winner(finalists: Sequence[Finalist], limit_ms: float | None) -> Finalist | None:

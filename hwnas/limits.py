@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from hwnas.errors import InfeasibleError
 from hwnas.families.base import Family
-from hwnas.latency import TableLatency, TableSum
-from hwnas.search.protocol import BoundedLatency, LatencyModel
+from hwnas.latency import TableSum
+from hwnas.search.protocol import BoundedLatency, LatencyModel, RangedLatency
 from hwnas.space import Candidate, Genes, SearchSpace
 from hwnas.workload import Workload
 
@@ -109,7 +109,7 @@ class CandidateLimits:
     def probes(self) -> tuple[Candidate, ...]:
         """Candidates likely to meet the limits if any does: the smallest one and the fastest one."""
         smallest = self.space.extreme(0)
-        fastest = self.latency.fastest() if isinstance(self.latency, TableLatency) else None
+        fastest = self.latency.fastest() if isinstance(self.latency, RangedLatency) else None
         thriftiest = None if self.energy is None else self.energy.least()
         return (*(found[1] for found in (fastest, thriftiest) if found is not None), smallest)
 
@@ -124,7 +124,7 @@ class CandidateLimits:
         if self.latency_ms is not None and self.latency is not None:
             low, high = latency_range_ms(self.space, self.latency)
             ends = f"the fastest candidate has {low:.4g} ms, the slowest {high:.4g} ms"
-            if self.confidence is not None and isinstance(self.latency, TableLatency):
+            if self.confidence is not None and isinstance(self.latency, RangedLatency):
                 least_ms = self.latency.least_upper_ms(self.confidence)
                 if least_ms is not None:
                     low, ends = least_ms, f"{ends}, and none can be shown to stay below {least_ms:.4g} ms"
@@ -152,7 +152,7 @@ class CandidateLimits:
 
 def latency_range_ms(space: SearchSpace, latency: LatencyModel) -> tuple[float, float]:
     """Least and greatest latency over the space: exact for a table, else of its extreme candidates."""
-    if isinstance(latency, TableLatency):
+    if isinstance(latency, RangedLatency):
         fastest, slowest = latency.fastest(), latency.slowest()
         if fastest is not None and slowest is not None:
             return fastest[0], slowest[0]

@@ -298,9 +298,8 @@ def require_target(table: Target, device: Device) -> None:
 
     The runtime's version is known only to a session. Raises :class:`LutMismatchError`.
     """
-    runtime = table.runtime.rpartition("-")[0]
     there_device = device.name if device.name in table.device.split(",") else table.device
-    there = (there_device, runtime, table.threads, table.clock)
+    there = (there_device, table.runtime_name, table.threads, table.clock)
     here = (device.name, device.runtime, device.threads, device.effective_clock)
     if there != here:
         raise LutMismatchError(

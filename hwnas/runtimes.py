@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +31,9 @@ RUNTIMES: Mapping[str, str] = {"onnxruntime": "onnx", "litert": "tflite", "tflit
 """Runtime -> its format."""
 
 ALL = ("onnxruntime", "litert", "tvm")
+
+_MACHINE = ("cpu_model", "board", "machine", "cores")
+"""Facts that say it is another machine, whatever devices are called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,17 +163,36 @@ class Compared:
     lowest: str
 
 
+def require_comparable(tables: Mapping[str, LatencyLut]) -> None:
+    """Raises :class:`HwnasError` for tables (by their names) of several workloads, machines or sources."""
+    names = iter(tables)
+    first = next(names, "")
+    for name in names:
+        for what, one, other in _differing(tables[first], tables[name]):
+            if one != other:
+                raise HwnasError(f"{name} is not comparable with {first}: {what} is {other} there, {one} here")
+
+
+def _differing(one: LatencyLut, other: LatencyLut) -> Iterator[tuple[str, object, object]]:
+    """What has to be the same in tables of several runtimes, by name."""
+    for name in ("device", "threads", "clock"):
+        yield name, getattr(one.target, name), getattr(other.target, name)
+    yield "the source", one.source, other.source
+    for name in sorted({*one.workload, *other.workload}):
+        yield f"{name} of the workload", one.workload.get(name), other.workload.get(name)
+    then, now = one.environment.get("start"), other.environment.get("start")
+    if isinstance(then, Mapping) and isinstance(now, Mapping):
+        for name in _MACHINE:
+            if name in then and name in now:
+                yield f"{name} of the machine", then[name], now[name]
+
+
 def compare_tables(tables: Mapping[str, LatencyLut]) -> tuple[Compared, ...]:
     """Every kind of operator, then ``whole models``; counterparts have the same sizes but for a cache's.
 
     Raises :class:`HwnasError` for tables of another workload or device, or with nothing in common.
     """
-    first = next(iter(tables.values()))
-    for name, table in tables.items():
-        if (table.workload, table.target.device, table.target.clock) != (
-            first.workload, first.target.device, first.target.clock,
-        ):  # fmt: skip
-            raise HwnasError(f"{name} is of {table.target}, {dict(table.workload)}: not comparable with {first.target}")
+    require_comparable(tables)
     latencies: dict[str, dict[str, dict[str, float]]] = {}
     for name, table in tables.items():
         for operator, row in table.rows.items():

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwnas.candidates import write_candidate
-from hwnas.changed import changed_during
 from hwnas.device_limits import DeviceLimits
 from hwnas.evaluators.fitness import fitness, rescored
 from hwnas.evaluators.pool import evaluating
 from hwnas.families.base import Family
 from hwnas.files import artifact_cache, write_json
-from hwnas.finalists import Finalist, SearchLatency, measure_finalists, pick_winner, predicted_interval
+from hwnas.finalists import Finalist, MeasuredFinalists, SearchLatency, measure_finalists, pick_winner, predicted
 from hwnas.latency import TableLatency
 from hwnas.limits import CandidateLimits
 from hwnas.objectives import costs_of
@@ -30,7 +29,7 @@ from hwnas.search.run import best_of
 from hwnas.search.runs import BASELINE, JOURNAL, Runs
 from hwnas.space import Candidate, SearchSpace
 from latency_luts import LatencyLut
-from profiler import Device, read_journal
+from profiler import Device
 
 if TYPE_CHECKING:
     from hwnas.data.task import Task
@@ -67,10 +66,11 @@ def search_and_measure(
     The winner is the finalist of lowest loss whose measured latency, with its 95 % interval, meets
     the limit (whose prediction does, if nothing is measured). Everything evaluated or measured is kept in journals in
     ``out``; the same call goes on where it was interrupted. ``limits`` need the :class:`TableLatency` of
-    ``table``, or a whole-model predictor's latency where that is ``None``; ``elsewhere`` are those of other devices,
-    by their names, which candidates meet as predicted. For ``waiting`` see :func:`hwnas.profiling.opened`, for
-    ``workers`` and ``say`` :func:`hwnas.evaluators.pool.evaluating`: the outcome does not depend on them. Raises
-    :class:`hwnas.errors.WorkloadError` if the latencies are for another number of output symbols than the task has.
+    ``table``, or where that is ``None`` the latency of a whole-model predictor, or of the best of several runtimes;
+    ``elsewhere`` are those of other devices, by their names, which candidates meet as predicted. For ``waiting`` see
+    :func:`hwnas.profiling.opened`, for ``workers`` and ``say`` :func:`hwnas.evaluators.pool.evaluating`: the outcome
+    does not depend on them. Raises :class:`hwnas.errors.WorkloadError` if the latencies are for another number of
+    output symbols than the task has.
     """
     from hwnas.data.task import require_vocabulary
 
@@ -114,12 +114,10 @@ def search_and_measure(
     }
     if request.subset is not None:
         best = rescored(space, family, supernet, task, best, request.finalists, workers=workers, say=say)
-    drift: float | None = None
-    changed: tuple[str, ...] = ()
     if device is None:
-        finalists = _predicted(best[out], latency)
+        ended = MeasuredFinalists(_predicted(best[out], latency), None, ())
     else:
-        finalists, drift = measure_finalists(
+        ended = measure_finalists(
             space,
             family,
             [(evaluation.candidate, evaluation.loss) for evaluation in best[out]],
@@ -132,8 +130,7 @@ def search_and_measure(
             measuring=measuring,
             waiting=waiting,
         )
-        changed = () if table is None else changed_during(table, read_journal(out / FINALISTS))
-    finalists = tuple(_with_needs(finalist, asked) for finalist in finalists)
+    finalists = tuple(_with_needs(finalist, asked) for finalist in ended.finalists)
     ours, theirs = None, None
     if compared:
         ours, theirs = compare(
@@ -151,8 +148,8 @@ def search_and_measure(
         cost=sum(runs.cost(request, result) for result in results.values()),
         finalists=finalists,
         winner=pick_winner(finalists, limits.latency_ms),
-        drift=drift,
-        changed=changed,
+        drift=ended.drift,
+        changed=ended.changed,
         record=ours,
         baseline=theirs,
         elsewhere={
@@ -182,15 +179,7 @@ def search_and_measure(
 
 
 def _predicted(evaluations: Sequence[Evaluation], latency: SearchLatency) -> tuple[Finalist, ...]:
-    return tuple(
-        Finalist(
-            evaluation.candidate,
-            evaluation.loss,
-            latency.of(evaluation.candidate),
-            predicted_interval_ms=predicted_interval(latency, evaluation.candidate),
-        )
-        for evaluation in evaluations
-    )
+    return tuple(predicted(latency, evaluation.candidate, evaluation.loss) for evaluation in evaluations)
 
 
 def _with_needs(finalist: Finalist, limits: DeviceLimits) -> Finalist:
@@ -215,4 +204,4 @@ def _write(folder: Path, space: SearchSpace, outcome: SearchOutcome, front: Fron
     if outcome.winner is None:
         (folder / WINNER).unlink(missing_ok=True)  # it was measured before, and no longer meets the limit
     else:
-        write_candidate(folder / WINNER, space, outcome.winner.candidate)
+        write_candidate(folder / WINNER, space, outcome.winner.candidate, runtime=outcome.winner.runtime)

@@ -25,5 +25,10 @@ class Target:
     threads: int
     clock: Clock
 
+    @property
+    def runtime_name(self) -> str:
+        """The runtime without its version: ``onnxruntime``."""
+        return self.runtime.rpartition("-")[0]
+
     def __str__(self) -> str:
         return f"{self.device}/{self.runtime}/threads={self.threads}/{self.clock}"

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from hwnas.space import Candidate, SearchSpace
     from hwnas.workload import Workload
     from latency_luts import LatencyLut
-    from profiler import Device
+    from profiler.hardware import LocalDevice, SshDevice
 
 
 def register(app: typer.Typer) -> None:
@@ -59,7 +59,9 @@ def export(
     space: SpaceOption,
     supernet: Annotated[Path, typer.Option("--supernet", help="Checkpoint made by hwnas train.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the bundle.")],
-    lut: Annotated[Path | None, typer.Option("--table", help="Table whose prediction the bundle is held to.")] = None,
+    lut: Annotated[
+        Path | None, typer.Option("--table", help="Table whose prediction the bundle is held to, or a folder of them.")
+    ] = None,
     latency_ms: Annotated[float | None, typer.Option(help="The limit the bundle is held to.")] = None,
     data: Annotated[str, typer.Option("--data", help="g2p, or a folder made by hwnas data.")] = "g2p",
     finetune_updates: Annotated[int, typer.Option(min=0, help="Training steps of the winner alone first.")] = 0,
@@ -104,9 +106,6 @@ def export(
     from hwnas.errors import HwnasError
     from hwnas.families.deployed import as_in_table, precision_in
     from hwnas.training import load_supernet
-    from profiler import load_devices
-    from profiler.devices import require_measures
-    from profiler.simulators.device import SimulatedDevice
 
     torch.set_num_threads(threads)
     asked = partial(
@@ -122,9 +121,7 @@ def export(
     if latency_ms is not None and not latency_ms > 0:
         raise HwnasError(f"--latency-ms is {latency_ms}; it must be a number above 0")
     promise = Promise(latency_ms)
-    target = load_devices(devices).get(device)
-    require_measures(target)
-    assert not isinstance(target, SimulatedDevice)
+    target = _proving(device, devices, candidate, form)
     wanted = forms(target, form, precision)
     refuse_places(wanted, out, best=form == BEST)
     if lut is not None:
@@ -161,12 +158,30 @@ def export(
         raise SystemExit(3 if made.manifests else 1)
 
 
+def _proving(device: str, devices: Path | None, candidate: Path, form: str | None) -> LocalDevice | SshDevice:
+    """The device to prove it on, with the runtime that the candidate was chosen for unless a format is given."""
+    from hwnas.candidates import runtime_named_in
+    from hwnas.deploy.forms import on_runtime
+    from profiler import load_devices
+    from profiler.devices import require_measures
+    from profiler.simulators.device import SimulatedDevice
+
+    target = load_devices(devices).get(device)
+    require_measures(target)
+    assert not isinstance(target, SimulatedDevice)
+    runtime = runtime_named_in(candidate) if form is None else None
+    if runtime is None:
+        return target
+    say(f"for {runtime}, which {candidate} was chosen for; --format says otherwise")
+    return on_runtime(target, runtime)
+
+
 def _of_table(
     lut: Path,
     space: SearchSpace,
     family: Family,
     candidate: Candidate,
-    device: Device,
+    device: LocalDevice | SshDevice,
     latency_ms: float | None,
     asked: Callable[..., Workload],
 ) -> tuple[LatencyLut, Workload, Promise]:
@@ -177,7 +192,7 @@ def _of_table(
     from hwnas.workload import Workload
     from latency_luts import LatencyLut
 
-    content = LatencyLut.load(lut)
+    content = LatencyLut.load(lut / f"{device.runtime}.lut.jsonl" if lut.is_dir() else lut)
     require_target(content.target, device)
     workload = asked(Workload.from_dict(content.workload))
     latency = TableLatency(space, family, content, workload=workload)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from hwnas.search.methods import Settings
 
 _OF_ONE_DEVICE = (
-    "luts", "predictor", "method", "given_settings", "evaluations", "objective", "seeds", "baseline",
+    "luts", "runtime", "predictor", "method", "given_settings", "evaluations", "objective", "seeds", "baseline",
     "parents", "mutants", "crossovers", "finalists", "confidence", "margin", "exclude", "device", "measure", "rounds",
     "wait",
 )  # fmt: skip
@@ -61,6 +61,10 @@ def search(
     luts: Annotated[
         list[Path] | None,
         typer.Option("--table", help="Latency table made by hwnas profile; the first is of what finalists run on."),
+    ] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option("--runtime", help="best: search for the runtime too; --table is the folder of their tables."),
     ] = None,
     predictor: Annotated[
         Path | None, typer.Option("--predictor", help="Instead: a model made by hwnas predictor fit.")
@@ -158,6 +162,9 @@ def search(
 
     With several tables a candidate meets the limit of each, and nsga2 and linas search a front of all latencies.
 
+    With --runtime best a candidate has the latency of the runtime that is fastest for it: --table is the folder made
+    by hwnas profile --runtime all, or several tables of one device and precision.
+
     With --co-search, pairs of a network and a simulated accelerator that no other betters in loss, latency
     and energy (NSGA-II: --population pairs in each of --iterations generations).
     """
@@ -166,7 +173,6 @@ def search(
     from hwnas.changed import note_of
     from hwnas.data import load_task
     from hwnas.evaluators.subset_file import ChosenSubset
-    from hwnas.profiling import require_target
     from hwnas.search.journal import read_candidates
     from hwnas.search.nsga2 import Nsga2Settings
     from hwnas.search.request import SearchRequest
@@ -236,6 +242,7 @@ def search(
         energy_mj=energy_mj,
         params_m=params_m,
         peak_memory_mib=peak_memory_mib,
+        runtime=runtime,
     )
     asked.limits.check()
     chosen = measured_on(asked.table, device)
@@ -245,8 +252,8 @@ def search(
     here = load_devices(devices).get(chosen) if measure and chosen is not None else None
     if here is not None:
         require_measures(here)
-    if here is not None and asked.table is not None:
-        require_target(asked.table.target, here)
+    if here is not None:
+        asked.require_targets(here)
     request = SearchRequest(
         method=method,
         settings=settings,
@@ -268,7 +275,7 @@ def search(
             kind,
             load_supernet(supernet, loaded, kind, task),
             task,
-            asked.table,
+            None if asked.runtimes else asked.table,
             asked.limits,
             request,
             out,

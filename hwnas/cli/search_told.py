@@ -16,11 +16,13 @@ def told(outcome: SearchOutcome, out: Path) -> str:
     """In a table and some lines; ``out`` is where it was written."""
     from hwnas.searching import FRONT, WINNER
 
+    several = any(found.runtime is not None for found in outcome.finalists)
     energies = any(found.energy_mj is not None for found in outcome.finalists)
     rows = [
         [
             "*" if outcome.winner is not None and found.candidate == outcome.winner.candidate else "",
             found.candidate.key,
+            *([] if found.runtime is None else [found.runtime]),
             f"{found.loss:.4f}",
             with_interval(found.predicted_ms, found.predicted_interval_ms),
             _measured(found),
@@ -35,7 +37,7 @@ def told(outcome: SearchOutcome, out: Path) -> str:
         + ("" if outcome.searched == outcome.limits else f" (searched: {outcome.searched})"),
         table(
             [
-                *("", "candidate", "loss", "predicted ms", "measured ms"),
+                *("", "candidate", *(["runtime"] if several else []), "loss", "predicted ms", "measured ms"),
                 *(f"predicted ms on {device}" for device in outcome.elsewhere),
                 *(["energy mJ"] if energies else []),
                 "peak memory MiB (fp32)",
@@ -59,7 +61,8 @@ def told(outcome: SearchOutcome, out: Path) -> str:
     if outcome.winner is None:
         lines.append("no finalist meets the limit as measured: raise --confidence or --margin, or profile anew")
     else:
-        lines.append(f"winner: {out / WINNER}")
+        on = "" if outcome.winner.runtime is None else f", for {outcome.winner.runtime}"
+        lines.append(f"winner: {out / WINNER}{on}")
     return "\n".join(lines)
 
 

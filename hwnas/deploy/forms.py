@@ -59,6 +59,13 @@ def forms(device: LocalDevice | SshDevice, form: str | None, precision: str) -> 
     )
 
 
+def on_runtime(device: LocalDevice | SshDevice, runtime: str) -> LocalDevice | SshDevice:
+    """``device`` with another runtime; raises :class:`DeployError` for one there is not."""
+    if runtime not in RUNTIMES.values():
+        raise DeployError(f"there is no runtime {runtime!r}; known: {', '.join(RUNTIMES.values())}")
+    return device.model_copy(update={"runtime": runtime})
+
+
 @dataclass(frozen=True, slots=True)
 class Made:
     """Manifests by form, in their order, and why others could not be made.

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Collection
 
+from hwnas.best_runtime import BestRuntimeLatency
 from hwnas.device_limits import DeviceLimits
 from hwnas.finalists import SearchLatency
 from hwnas.predictors.latency import PredictorLatency
@@ -28,6 +29,8 @@ def excluded(candidates: Collection[Candidate]) -> dict[str, object]:
 
 
 def _fingerprint(latency: SearchLatency, bounded: bool) -> str:
+    if isinstance(latency, BestRuntimeLatency):
+        return "best of " + "+".join(fingerprint_of(model.lut, bounded) for model in latency.models.values())
     return latency.fingerprint if isinstance(latency, PredictorLatency) else fingerprint_of(latency.lut, bounded)
 
 

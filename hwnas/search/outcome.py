@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from hwnas.finalists import Finalist, SearchLatency, predicted_interval
+from hwnas.finalists import Finalist, SearchLatency, predicted
 from hwnas.search.fronts import LOSS, figures
 from hwnas.search.honesty import Record
 from hwnas.search.nsga2 import pareto_front
@@ -90,13 +90,15 @@ class Front:
 
     def as_list(self, latency: SearchLatency) -> list[dict[str, object]]:
         """JSON-able, with what ``latency`` predicts for the device that finalists are measured on."""
+        expected = [predicted(latency, evaluation.candidate, evaluation.loss) for evaluation in self.evaluations]
         return [
             {
-                "key": evaluation.candidate.key,
-                "candidate": evaluation.candidate.as_dict(),
+                "key": its.candidate.key,
+                "candidate": its.candidate.as_dict(),
                 "objectives": dict(zip(self.names, values, strict=True)),
-                "predicted_ms": latency.of(evaluation.candidate),
-                "predicted_interval_ms": predicted_interval(latency, evaluation.candidate),
+                "predicted_ms": its.predicted_ms,
+                "predicted_interval_ms": its.predicted_interval_ms,
+                **({} if its.runtime is None else {"runtime": its.runtime}),
             }
-            for evaluation, values in zip(self.evaluations, self.values, strict=True)
+            for its, values in zip(expected, self.values, strict=True)
         ]

@@ -83,6 +83,23 @@ class BoundedLatency(LatencyModel, Protocol):
         ...
 
 
+@runtime_checkable
+class RangedLatency(BoundedLatency, Protocol):
+    """A latency model that knows its ends over the whole space; ``None`` where they cannot be told."""
+
+    def fastest(self) -> tuple[float, Candidate] | None:
+        """The exact minimum and who has it."""
+        ...
+
+    def slowest(self) -> tuple[float, Candidate] | None:
+        """The exact maximum and who has it."""
+        ...
+
+    def least_upper_ms(self, confidence: float) -> float | None:
+        """What :meth:`upper_ms` of no candidate is below."""
+        ...
+
+
 class Limits(Protocol):
     """What a candidate must meet to be considered."""
 
