@@ -28,6 +28,7 @@ from profiler import (
     read_journal,
     worker_session,
 )
+from profiler.schedule import most_rounds
 from profiler.transports import local
 
 FAKE = FakeSession().target
@@ -187,8 +188,6 @@ def test_a_device_that_dies_at_everything_is_one_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_real_worker_that_dies_or_hangs_in_a_round(tmp_path: Path, monkeypatch, how: signal.Signals) -> None:
     pytest.importorskip("onnxruntime", reason="the worker's runtime")
-    monkeypatch.setattr(worker_session, "SAMPLING_TIMEOUT_S", 1.0)
-    monkeypatch.setattr(worker_session, "REPLY_TIMEOUT_S", 10.0)
     monkeypatch.setattr(local, "_GRACE_S", 0.1)
     plan = make_plan(tmp_path, rounds=2)
     workers: list[worker_session.WorkerSession] = []
@@ -201,9 +200,11 @@ def test_a_real_worker_that_dies_or_hangs_in_a_round(tmp_path: Path, monkeypatch
             timed = session.time
 
             def time(handle: str, calls: int, samples: int = 1) -> tuple[Sample, ...]:
-                if samples == plan.samples:
-                    os.kill(session.pid, how)
-                return timed(handle, calls, samples)
+                with monkeypatch.context() as impatient:  # with this one alone: a busy machine's may be slow
+                    if samples == plan.samples:
+                        impatient.setattr(worker_session, "REPLY_TIMEOUT_S", 0.5)
+                        os.kill(session.pid, how)
+                    return timed(handle, calls, samples)
 
             session.time = time  # type: ignore[method-assign]
         return session
@@ -214,6 +215,7 @@ def test_a_real_worker_that_dies_or_hangs_in_a_round(tmp_path: Path, monkeypatch
     take(tmp_path / "j", plan, opener, target)
     content = read_journal(tmp_path / "j")
     assert content.complete
-    rounds = len(content.drift[str(target)].rounds)
-    assert 2 <= rounds <= 4, "two, and again what a busy machine had quarantined"
-    assert len(workers) == 1 + rounds + 1
+    rounds = {taken.round for measured in content.measurements.values() for taken in measured.rounds}
+    # the clocks are real: what a busy machine disturbed by a quarter is quarantined, and taken in further rounds
+    assert plan.rounds <= len(rounds) <= most_rounds(content.header.plan)
+    assert len(workers) == 1 + len(rounds) + 1
