@@ -34,7 +34,8 @@ PROFILE = ("profile", "--space", "tiny.yaml", "--samples", "2", "--calibration",
 EVOLUTION = ("--population", "8", "--parents", "3", "--mutants", "4", "--crossovers", "4", "--iterations", "3")
 SEARCH = ("search", "--space", "tiny.yaml", "--table", "x86.lut.jsonl", "--supernet", "supernet.pt", *EVOLUTION)
 
-DEADLINE_S = 60
+DEADLINE_S = 300
+"""After that a process hangs; on a busy machine the longest takes a minute."""
 
 
 @dataclass(frozen=True)

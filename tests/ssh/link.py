@@ -70,7 +70,7 @@ class Link:
     def _join(self, selector: selectors.BaseSelector) -> None:
         near, _ = self._server.accept()
         try:
-            far = socket.create_connection(("127.0.0.1", self._target), 5)
+            far = socket.create_connection(("127.0.0.1", self._target), 60)
         except OSError:
             near.close()
             return

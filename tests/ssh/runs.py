@@ -17,7 +17,10 @@ from profiler.transports.ssh_wire import Patience
 
 ITEMS, ROUNDS = 4, 2
 QUICK = Patience(beat_s=0.2, silence_s=2.0, lease_s=6.0, start_s=20.0, reach_s=60.0, grace_s=1.0)
-"""As the real one, for a minute that lasts a few seconds."""
+"""As the real one, for a minute that lasts a few seconds: where a test waits for silence, or for the end of a lease."""
+
+PATIENT = Patience(beat_s=0.2, silence_s=30.0, lease_s=60.0, start_s=60.0, reach_s=60.0, grace_s=10.0)
+"""Where it waits for neither: a machine that is busy with other things is not silent."""
 
 Samples = dict[tuple[str, int], str]
 

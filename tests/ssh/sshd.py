@@ -58,6 +58,7 @@ class Sshd:
     wrapper: tuple[str, ...] = ()
     port: int = 0
     process: subprocess.Popen[bytes] | None = None
+    started_before: bool = False
 
     def __post_init__(self) -> None:
         self.home.mkdir(parents=True)
@@ -86,6 +87,15 @@ class Sshd:
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[1]
 
     def start(self) -> Sshd:
+        """Start it; at first on another port, if somebody took the one that was free when it was chosen."""
+        while not self._listens():
+            assert not self.started_before, self.log.read_text()
+            self.port = free_port()
+        self.started_before = True
+        return self
+
+    def _listens(self) -> bool:
+        """Whether it came to listen; False if its port was taken meanwhile."""
         server = require_sshd()
         Path("/run/sshd").mkdir(exist_ok=True)
         environment = {
@@ -114,18 +124,17 @@ class Sshd:
         config.write_text("\n".join(lines) + "\n")
         subprocess.run([server, "-t", "-f", config], check=True)
         self.log = self.folder / "log"
+        self.log.write_text("")
         command = [*self.wrapper, server, "-D", "-f", config, "-E", self.log]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-            except OSError:
-                assert time.monotonic() < deadline, self.log.read_text()
-                assert self.process.poll() is None, self.log.read_text()
-                time.sleep(0.01)
-            else:
-                return self
+        deadline = time.monotonic() + 60
+        while "Server listening on" not in (said := self.log.read_text()):
+            if self.process.poll() is not None:
+                assert "Address already in use" in said, said
+                return False
+            assert time.monotonic() < deadline, said
+            time.sleep(0.01)
+        return True
 
     def sessions(self) -> list[int]:
         """The server's processes of connections."""
@@ -136,7 +145,7 @@ class Sshd:
         """What runs on the board on behalf of its visitors, by process id."""
         return running_with(f"HWNAS_LOCKS={self.folder}/locks")
 
-    def await_quiet(self, timeout_s: float = 20) -> None:
+    def await_quiet(self, timeout_s: float = 60) -> None:
         """Nothing that visitors started is left, or comes to its end now."""
         deadline = time.monotonic() + timeout_s
         while self.started():

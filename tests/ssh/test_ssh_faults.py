@@ -189,7 +189,7 @@ def test_a_driver_that_vanishes_leaves_nothing(sshd: Sshd, link: Link, tmp_path:
     """No word comes any more, nor an end: the lease runs out."""
     from profiler.ssh_sessions import SshSessions
 
-    patience = replace(QUICK, lease_s=1.0)
+    patience = replace(QUICK, lease_s=3.0)
     with SshSessions(sshd.device(port=link.port), patience=patience) as sessions:
         session = sessions.open()
         pid = session.pid

@@ -20,7 +20,7 @@ pytest.importorskip("paramiko", reason="the SSH transport needs hwnas[ssh]")
 
 from contracts.transport import TransportContract, wait_gone
 from ssh.link import Link
-from ssh.runs import QUICK
+from ssh.runs import PATIENT, QUICK
 from ssh.sshd import Sshd, descendants
 
 from profiler import TransportError
@@ -40,7 +40,7 @@ class TestSsh(TransportContract):
 
 
 @contextmanager
-def opened(device: SshDevice, patience: Patience = QUICK) -> Iterator[SshTransport]:
+def opened(device: SshDevice, patience: Patience = PATIENT) -> Iterator[SshTransport]:
     transport = SshTransport(device, patience=patience)
     try:
         yield transport
@@ -82,7 +82,7 @@ def test_a_user_who_gives_up_while_the_link_is_down(sshd: Sshd, link: Link, tmp_
     """The network takes nothing more: neither a file, nor the words by which one leaves."""
     big = tmp_path / "big"
     big.write_bytes(os.urandom(32 << 20))
-    with opened(sshd.device(port=link.port), replace(QUICK, silence_s=1.0)) as transport:
+    with opened(sshd.device(port=link.port), replace(QUICK, silence_s=3.0)) as transport:
         way, send = transport._connection.client.get_transport(), transport._agent.send
         assert way is not None
         way.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
@@ -242,12 +242,12 @@ def test_streams_that_nobody_reads_hold_nothing_up(sshd: Sshd) -> None:
 
 def test_a_busy_command_is_told_from_a_silent_board(sshd: Sshd, link: Link) -> None:
     """A command may be silent for longer than a board; a board that is gone is noticed in time."""
-    patience = replace(QUICK, silence_s=1.0)
+    patience = replace(QUICK, silence_s=2.0)
     with opened(sshd.device(port=link.port), patience) as transport:
-        channel = transport.start(["sh", "-c", "sleep 1.5; echo awake; sleep 1000"])
+        channel = transport.start(["sh", "-c", "sleep 2.5; echo awake; sleep 1000"])
         assert channel.read_line(20) == "awake"
         threading.Timer(0.1, link.down).start()
-        with pytest.raises(ConnectionLostError, match="nothing was heard for 1 s"):
+        with pytest.raises(ConnectionLostError, match="nothing was heard for 2 s"):
             channel.read_line(20)
         link.up()
 
@@ -268,7 +268,7 @@ def test_a_slow_reader_keeps_its_lease(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(bytes(1 << 20))
     command = [sys.executable, "-uc", ssh_wire._BOOT, "token"]
-    hello = {"op": "hello", "folder": str(tmp_path), "python": None, "owner": "token", "alone": False, "lease_s": 1.0}
+    hello = {"op": "hello", "folder": str(tmp_path), "python": None, "owner": "token", "alone": False, "lease_s": 3.0}
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as agent:
         assert agent.stdin is not None
         assert agent.stdout is not None
@@ -279,7 +279,7 @@ def test_a_slow_reader_keeps_its_lease(tmp_path: Path) -> None:
             said = [agent.stdout.readline() for _ in range(lines)]
         left = json.loads(said[-1])["size"]
         while left:
-            assert not threading.Event().wait(0.1)
+            assert not threading.Event().wait(0.25)
             piece = agent.stdout.read(min(left, 1 << 16))
             assert piece, "it gave up"
             left -= len(piece)
