@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
+from exporters import ExportError
 from hwnas.best_runtime import BestRuntimeLatency
 from hwnas.changed import changed_during
 from hwnas.errors import SearchError
@@ -19,8 +20,9 @@ from hwnas.profiling import Progress, build_plan, open_for, quietly, run_plan, t
 from hwnas.sampling import Sampling
 from hwnas.space import Candidate, SearchSpace
 from latency_luts import LatencyLut, WholeModel
-from profiler import Device, SessionError
+from profiler import Device, ProfilerError, SessionError
 from profiler.devices import require_measures
+from profiler.errors import DeviceBusyError
 from profiler.exporting import exporter_for
 from profiler.interval import Status
 
@@ -168,16 +170,29 @@ def _on_their_runtimes(
     journal: Path,
     measure: Callable[[Sequence[tuple[Candidate, float]], LatencyLut, TableLatency, Device, Path], MeasuredFinalists],
 ) -> MeasuredFinalists:
-    """Each candidate on the runtime that is fastest for it, one runtime after another, each with its own journal."""
+    """Each candidate on the runtime that is fastest for it, one runtime after another, each with its own journal.
+
+    Where nothing could be measured on a runtime its candidates say why, unless nothing could be on any.
+    """
     by_runtime: dict[str, list[tuple[Candidate, float]]] = {}
     for candidate, loss in candidates:
         by_runtime.setdefault(latency.runtime_of(candidate), []).append((candidate, loss))
     measured: dict[str, MeasuredFinalists] = {}
+    failed: list[str] = []
     for runtime, its in by_runtime.items():
         model = latency.models[runtime]
         place = journal.with_name(journal.name.replace(".", f"-{runtime}.", 1))
         there = device.model_copy(update={"runtime": runtime})
-        measured[runtime] = measure(its, model.lut, model, there, place)
+        try:
+            measured[runtime] = measure(its, model.lut, model, there, place)
+        except DeviceBusyError:
+            raise
+        except (ExportError, ProfilerError) as exc:
+            if len(failed) == len(by_runtime) - 1:
+                raise
+            failed.append(runtime)
+            expected = (replace(predicted(latency, *one), failed=f"{runtime}: {exc}") for one in its)
+            measured[runtime] = MeasuredFinalists(tuple(expected), None, ())
     found = {
         finalist.candidate: replace(finalist, runtime=runtime)
         for runtime, ended in measured.items()

@@ -62,7 +62,7 @@ def find_by_gradient(
     space, first = supernet.space, limits.first
     limits.check()
     if not isinstance(first.latency, TableLatency):
-        raise SearchError("a search by gradients needs a table: the expectation follows from its operators")
+        raise SearchError("a search by gradients needs the table of one runtime: what is expected is a sum over it")
     expected = ExpectedLatency(first.latency)
     steps = Steps(
         family,
