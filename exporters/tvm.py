@@ -10,16 +10,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from exporters.artifact import Artifact, Format, sha256_of
 from exporters.errors import ExportError
 from exporters.onnx import OnnxExporter
 from exporters.protocol import Exporter, GraphInputs
+from exporters.reference import tolerance_of
 from exporters.whole import whole
 
 if TYPE_CHECKING:
     from torch import nn
 
-PRECISIONS = ("fp32",)
+PRECISIONS = ("fp32", "fp16", "int8", "int8-dynamic")
+"""Of products with weights; all else is computed in fp32, and inputs and outputs are fp32.
+``int8``: weights by column, activations by ranges seen on representative inputs. ``int8-dynamic``: activations by the
+range of each row, found at run time. ``fp16``: weights in float16, multiplied in fp32."""
 
 
 class CompilationError(Exception):
@@ -34,8 +40,11 @@ class Compiler(Protocol):
         """TVM's version, the target, and what the schedules are."""
         ...
 
-    def compile(self, graph: Path, library: Path, log: Path) -> Mapping[str, Any]:
-        """Write ``library`` and say what is in it (``kernels``); raises :class:`CompilationError`."""
+    def compile(self, graph: Path, library: Path, precision: str, log: Path) -> Mapping[str, Any]:
+        """Write ``library`` and say what is in it (``kernels``, ``narrowed_bytes``); raises :class:`CompilationError`.
+
+        For ``int8`` the graph says where it rounds, and to which levels.
+        """
         ...
 
 
@@ -72,13 +81,21 @@ class TvmExporter:
             )
         with whole(path) as (library, npz), tempfile.TemporaryDirectory(prefix="hwnas-") as folder:
             graph = Path(folder) / path.with_suffix(".onnx").name
-            exported = self.graphs.export(module, replace(inputs, dynamic={}), graph, precision=precision)
-            self._compile(graph, library, path, type(module).__name__)
+            ranges_known = precision == "int8"  # any other precision is given to fp32 by the compiler
+            exported = self.graphs.export(
+                module, replace(inputs, dynamic={}), graph, precision="int8" if ranges_known else "fp32"
+            )
+            facts = self._compile(graph, library, precision, path, type(module).__name__)
             shutil.copyfile(exported.reference, npz)
+            with np.load(exported.reference, allow_pickle=False) as reference:
+                tolerance = tolerance_of(dict(reference), precision)
             artifact = replace(
                 exported,
                 path=path,
                 format=self.format,
+                precision=precision,
+                tolerance=tolerance,
+                streamed_bytes=exported.streamed_bytes - facts["narrowed_bytes"],
                 sha256=sha256_of(library),
                 size_bytes=library.stat().st_size,
                 producer=self.producer,
@@ -90,15 +107,16 @@ class TvmExporter:
             artifact.save()
         return artifact
 
-    def _compile(self, graph: Path, library: Path, path: Path, name: str) -> None:
+    def _compile(self, graph: Path, library: Path, precision: str, path: Path, name: str) -> Mapping[str, Any]:
         log = path.with_name(path.name + ".log")
         try:
-            self.compiler.compile(graph, library, log)
+            facts = self.compiler.compile(graph, library, precision, log)
         except CompilationError as exc:
             where = f"; all it printed is in {log}" if log.is_file() else ""
             raise ExportError(f"{path.name}: {name} was not compiled: {exc}{where}") from exc
         with suppress(OSError):
             log.unlink(missing_ok=True)  # of an earlier failure
+        return facts
 
 
 if TYPE_CHECKING:

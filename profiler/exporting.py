@@ -160,7 +160,7 @@ class ToolchainCompiler:
         parts = [f"tvm-{version}", described["name"], f"schedules-{scripts.hexdigest()[:8]}"]
         self.producer = "/".join(parts + [f"tuned-{described['tuned']}"] * bool(described["tuned"]))
 
-    def compile(self, graph: Path, library: Path, log: Path) -> Mapping[str, Any]:
+    def compile(self, graph: Path, library: Path, precision: str, log: Path) -> Mapping[str, Any]:
         """See :class:`exporters.tvm.Compiler`; raises :class:`ToolchainError` if it is not installed any more."""
         process = self._process or ToolProcess.open(_COMPILER)
         self._process = process
@@ -170,6 +170,7 @@ class ToolchainCompiler:
                 graph=str(graph.absolute()),
                 library=str(library.absolute()),
                 log=str(log.absolute()),
+                precision=precision,
                 target=self._target,
                 records=self._records,
             )

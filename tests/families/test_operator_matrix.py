@@ -10,8 +10,7 @@ torch = pytest.importorskip("torch", reason="exporting is what torch is for")
 
 from contracts.toolchains import need  # noqa: E402
 
-from exporters import Exporter, ExportError  # noqa: E402
-from exporters.tvm import PRECISIONS as BY_TVM  # noqa: E402
+from exporters import Exporter  # noqa: E402
 from hwnas.families import get_family  # noqa: E402
 from hwnas.families.deployed import as_deployed  # noqa: E402
 from hwnas.latency import operators_of  # noqa: E402
@@ -74,10 +73,7 @@ def cells() -> Iterator[object]:
     for runtime in ("onnxruntime", "litert", "tvm"):
         for precision in PRECISIONS:
             for kind in KINDS:
-                lacking = runtime == "tvm" and precision not in BY_TVM
-                reason = f"TVM's schedules here are of {', '.join(BY_TVM)}: {precision} is refused when it is exported"
-                marks = [pytest.mark.xfail(raises=ExportError, strict=True, reason=reason)] if lacking else []
-                yield pytest.param(runtime, precision, kind, marks=marks, id=f"{runtime}-{precision}-{kind}")
+                yield pytest.param(runtime, precision, kind, id=f"{runtime}-{precision}-{kind}")
 
 
 def test_all_kinds_are_here() -> None:

@@ -22,7 +22,7 @@ def pack(weight: Any, tile: Tile) -> Any:
 
 
 def dense(x: te.Tensor, panels: te.Tensor, columns: int, tile: Tile) -> te.Tensor:
-    """``x`` (rows, inner) by packed ``panels`` -> (rows, columns).
+    """``x`` (rows, inner) by packed ``panels``, of its type or of a narrower one -> (rows, columns).
 
     Rows are padded to whole tiles by computing the last one again: nothing is read out of bounds, nothing branches.
     """
@@ -36,7 +36,9 @@ def dense(x: te.Tensor, panels: te.Tensor, columns: int, tile: Tile) -> te.Tenso
     k = te.reduce_axis((0, inner), "k")
     product = te.compute(
         (int(panels.shape[0]), blocks, tile.rows, tile.vectors, tile.lanes),
-        lambda panel, block, i, v, lane: te.sum(x[row(block, i), k] * panels[panel, k, v * tile.lanes + lane], axis=k),
+        lambda panel, block, i, v, lane: te.sum(
+            x[row(block, i), k] * panels[panel, k, v * tile.lanes + lane].astype(x.dtype), axis=k
+        ),
         name=PRODUCT,
     )
     return te.compute(
@@ -48,8 +50,11 @@ def dense(x: te.Tensor, panels: te.Tensor, columns: int, tile: Tile) -> te.Tenso
     )
 
 
-def schedule(sch: Schedule, product: Any, output: Any) -> None:
-    """One panel after the other (in parallel), all rows over it, accumulators in registers, then ``output``."""
+def schedule(sch: Schedule, product: Any, output: Any, dot: str = "") -> None:
+    """One panel after the other (in parallel), all rows over it, accumulators in registers, then ``output``.
+
+    ``dot``: the tensor intrinsic for a vector of words, if the product is one of words.
+    """
     _, _, rows, vectors, lanes = (int(sch.get(loop).extent) for loop in sch.get_loops(product)[:5])
     *outer, i, j = sch.get_loops(output)
     panel, column = sch.split(j, [None, vectors * lanes])
@@ -59,7 +64,7 @@ def schedule(sch: Schedule, product: Any, output: Any) -> None:
         sch.parallel(panel)
     sch.compute_at(product, block, preserve_unit_loops=True)
     sch.set_scope(product, 0, "local")
-    accumulate(sch, product)
+    accumulate(sch, product, dot)
     write_tile(sch, row, column, lanes)
 
 
@@ -68,13 +73,22 @@ def write_tile(sch: Schedule, row: Any, column: Any, lanes: int) -> None:
     _unrolled(sch, (row, *sch.split(column, [None, lanes])))
 
 
-def accumulate(sch: Schedule, product: Any) -> None:
-    """Put the innermost loops of a reduction (rows, vectors, lanes, k) in order: k outside a tile of registers."""
-    *_, rows, vectors, lanes, k = sch.get_loops(product)
-    sch.reorder(k, rows, vectors, lanes)
-    _unrolled(sch, (rows, vectors, lanes))
-    *_, rows, vectors, lanes = sch.get_loops(sch.decompose_reduction(product, k))
-    _unrolled(sch, (rows, vectors, lanes))
+def accumulate(sch: Schedule, product: Any, dot: str = "") -> None:
+    """Put the innermost loops of a reduction (rows, vectors, lanes, k) in order: k outside a tile of registers.
+
+    With ``dot`` there is one more, over the values of a word, which the intrinsic of that name takes with the lanes.
+    """
+    loops = sch.get_loops(product)
+    word = [loops.pop()] if dot else []
+    *_, rows, vectors, lanes, k = loops
+    sch.reorder(k, rows, vectors, lanes, *word)
+    sch.unroll(rows)
+    sch.unroll(vectors)
+    if not dot:
+        sch.vectorize(lanes)
+    _unrolled(sch, sch.get_loops(sch.decompose_reduction(product, k))[-3:])
+    if dot:
+        sch.tensorize(lanes, dot)
 
 
 def _unrolled(sch: Schedule, loops: Any) -> None:

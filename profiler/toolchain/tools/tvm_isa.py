@@ -14,10 +14,14 @@ about those of Zen 3 to 5, Skylake-X and after (A. Fog, Instruction tables); a s
 
 @dataclass(frozen=True, slots=True)
 class Isa:
-    """``lanes``: fp32 values in a vector register; ``registers``: how many there are."""
+    """``lanes``: fp32 values in a vector register; ``registers``: how many there are.
+
+    ``dot``: its instruction that sums four products of bytes into every lane (``vpdpbusd``, ``sdot``), if it has one.
+    """
 
     lanes: int
     registers: int
+    dot: str = ""
 
 
 def width_of(extent: int, isa: Isa) -> int:

@@ -11,6 +11,7 @@ import tvm_product
 import tvm_rows
 from tvm import relax, tirx
 from tvm.s_tir import Schedule
+from tvm_dot import dot_of
 from tvm_isa import Isa, width_of
 from tvm_patterns import named
 
@@ -45,7 +46,8 @@ def _scheduled(name: str, function: Any, isa: Isa) -> Any:
         after = [block for block, own in zip(blocks, names, strict=True) if own != tvm_dense.PRODUCT]
         for block in after[:-1]:
             sch.compute_inline(block)
-        tvm_dense.schedule(sch, product, after[-1])
+        in_words = len(sch.get_loops(product)) > _LOOPS_OF_A_PRODUCT
+        tvm_dense.schedule(sch, product, after[-1], dot_of(isa) if in_words else "")
     elif tvm_attention.CONTEXT in names:
         tvm_attention.schedule(sch, dict(zip(names, blocks, strict=True)), isa)
     elif tvm_product.PRODUCT in names:
@@ -62,6 +64,9 @@ def _scheduled(name: str, function: Any, isa: Isa) -> Any:
 def _reduces(sch: Schedule, block: Any) -> bool:
     return any(int(axis.iter_type) == 2 for axis in sch.get(block).iter_vars)
 
+
+_LOOPS_OF_A_PRODUCT = 6
+"""Panel, block, row, vector, lane and what is summed; one of words has another."""
 
 PARALLEL_FROM = 1 << 14
 """Values from which more than one thread gains more than it costs to start."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import tvm
@@ -10,6 +11,8 @@ from tvm.target import codegen
 from tvm_isa import Isa
 
 _VECTORS = {"avx512f": Isa(16, 32), "neon": Isa(4, 32), "avx": Isa(8, 16)}
+_DOTS = {"avx512f": ("avx512vnni", "vpdpbusd"), "neon": ("dotprod", "sdot"), "avx": ("avxvnni", "vpdpbusd")}
+"""What LLVM calls the instructions that sum products of bytes, of vectors of that width."""
 
 
 def target_of(spec: str) -> Any:
@@ -45,5 +48,12 @@ def isa_of(target: Any) -> Isa:
     """The widest vectors it has, by LLVM's features."""
     for feature, isa in _VECTORS.items():
         if codegen.target_has_features(feature, target):
-            return isa
+            extension, dot = _DOTS[feature]
+            return replace(isa, dot=dot) if codegen.target_has_features(extension, target) else isa
     return Isa(4, 16)
+
+
+def require_halves(target: Any) -> None:
+    """Raises ``ValueError`` if a processor has no instruction that widens fp16: code would call a function it lacks."""
+    if not any(codegen.target_has_features(feature, target) for feature in ("f16c", "neon")):
+        raise ValueError(f"{name_of(target)} cannot widen fp16 (f16c); choose another precision")

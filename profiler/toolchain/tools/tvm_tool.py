@@ -22,7 +22,7 @@ from tvm_isa import tiles  # noqa: E402
 from tvm_linking import link  # noqa: E402
 from tvm_lowering import lowered  # noqa: E402
 from tvm_schedules import scheduled  # noqa: E402
-from tvm_targets import isa_of, name_of, target_of  # noqa: E402
+from tvm_targets import isa_of, name_of, require_halves, target_of  # noqa: E402
 from tvm_tuning import Records  # noqa: E402
 from tvm_tuning import tune as measured  # noqa: E402
 
@@ -48,22 +48,29 @@ def describe(target: str = "native", records: str = "") -> dict[str, object]:
     return {"name": name_of(found), "tuned": _records(records, found).digest()}
 
 
-def compile_graph(graph: str, library: str, log: str, target: str = "native", records: str = "") -> dict[str, object]:
+def compile_graph(
+    graph: str, library: str, log: str, precision: str = "fp32", target: str = "native", records: str = ""
+) -> dict[str, object]:
     """Compile the ONNX file ``graph`` for ``target`` to the shared object ``library``.
 
     ``target``: ``native``, a tag of TVM's (``raspberry-pi/4b-aarch64``) or a target in JSON; ``records``: the file
-    that :func:`tune` writes. What the compiler prints goes to ``log``, which is left only if it fails. Returns
-    ``kernels``, the functions there are.
+    that :func:`tune` writes; ``precision``: see :func:`tvm_lowering.lowered`. What the compiler prints goes to
+    ``log``, which is left only if it fails. Returns ``kernels``, the functions there are, and ``narrowed_bytes``, by
+    which weights are smaller than in the graph.
     """
     with printing_to(log):
         found = target_of(target)
         isa = isa_of(found)
+        if precision == "fp16":
+            require_halves(found)
         with found:
-            mod = scheduled(lowered(_read(graph), isa, _records(records, found).choose(isa)), isa)
+            mod, narrowed = lowered(_read(graph), isa, _records(records, found).choose(isa), precision)
+            mod = scheduled(mod, isa)
             built = tvm.compile(mod, found)
         link(built, Path(library), found)
     Path(log).unlink()
-    return {"kernels": sorted(v.name_hint for v, f in mod.functions_items() if isinstance(f, tirx.PrimFunc))}
+    kernels = sorted(v.name_hint for v, f in mod.functions_items() if isinstance(f, tirx.PrimFunc))
+    return {"kernels": kernels, "narrowed_bytes": narrowed}
 
 
 def problems(graph: str) -> list[list[int]]:
