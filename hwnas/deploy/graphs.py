@@ -5,9 +5,11 @@ Copied into every bundle as hwnas_graphs.py; needs numpy, and the one runtime of
 
 from __future__ import annotations
 
+import ctypes
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -82,32 +84,46 @@ def _real(raw: Any, detail: Mapping[str, Any]) -> Any:
 
 
 def _tvm(path: Path, threads: int, inputs: Sequence[str], outputs: Sequence[str]) -> Graph:
-    os.environ["TVM_USE_RUNTIME_LIB"] = "1"  # the compiler is a hundred times as large, and of no use here
     os.environ["TVM_NUM_THREADS"] = str(threads)
     try:
-        import tvm
         import tvm_ffi
-        from tvm.runtime import vm
-    except ImportError as exc:
+
+        runtime = Path(str(metadata.distribution("apache-tvm").locate_file("tvm"))) / "lib" / "libtvm_runtime.so"
+        ctypes.CDLL(str(runtime), ctypes.RTLD_GLOBAL)
+    except (ImportError, OSError) as exc:
         raise BundleError(f"this bundle needs TVM's runtime ({exc}); run: hwnas toolchain install tvm") from None
     with tempfile.TemporaryDirectory(prefix="hwnas-") as folder:
         library = Path(folder) / "graph.so"  # the loader goes by the suffix
         library.symlink_to(path.resolve())
         try:
-            module = tvm_ffi.load_module(str(library), keep_module_alive=False)
+            machine = tvm_ffi.load_module(str(library), keep_module_alive=False)["vm_load_executable"]()
         except Exception as exc:
             words = " ".join(str(exc).split()) or type(exc).__name__
             raise BundleError(
                 f"{path.name} does not load here: was it compiled for another machine? ({words})"
             ) from None
-    main = vm.VirtualMachine(module, tvm.cpu())["main"]
+    machine["vm_initialization"](*_CPU_WITH_POOL, *_CPU_WITH_POOL)  # of values, and of shapes
+    main = machine["main"]
 
     def run(given: Mapping[str, Any]) -> Arrays:
-        found = main(*(tvm.runtime.tensor(np.ascontiguousarray(given[name])) for name in inputs))
+        found = main(*(tvm_ffi.from_dlpack(_aligned(given[name])) for name in inputs))
         found = [found] if len(outputs) == 1 else found
-        return {name: value.numpy() for name, value in zip(outputs, found, strict=True)}
+        return {name: np.from_dlpack(value) for name, value in zip(outputs, found, strict=True)}
 
     return run
+
+
+_CPU_WITH_POOL = (1, 0, 2)
+"""The first CPU, and memory that is kept, as TVM's virtual machine is told of them."""
+
+
+def _aligned(array: Any) -> Any:
+    """A copy that starts at a multiple of 64 bytes, as TVM's kernels expect it."""
+    raw = np.zeros(array.nbytes + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    value = raw[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    value[...] = array
+    return value
 
 
 _OPENERS: Mapping[str, Callable[[Path, int, Sequence[str], Sequence[str]], Graph]] = {

@@ -144,7 +144,7 @@ def test_a_format_no_runner_knows(tmp_path: Path) -> None:
     ("form", "message"), [("tvm", "hwnas toolchain install tvm"), ("tflite", "pip install ai-edge-litert")]
 )
 def test_a_runtime_that_is_not_here_is_named(monkeypatch, tmp_path: Path, form: str, message: str) -> None:
-    for package in ("tvm", "ai_edge_litert", "ai_edge_litert.interpreter", "tflite_runtime"):
+    for package in ("tvm_ffi", "ai_edge_litert", "ai_edge_litert.interpreter", "tflite_runtime"):
         monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(BundleError, match=message):
         open_graph(tmp_path / "x", form, 1, ["x"], ["y"])
