@@ -74,9 +74,16 @@ def _cell(view: RunView, pointer: str, target: str, p: Predictions | None, netwo
     predicted, interval = (None, None) if p is None else p.of(network.values, network.place)
     measured: Figure | None = None
     seen: Interval | None = None
-    if view.predictions is not None and str(view.predictions.table.lut.target) == target and view.result is not None:
+    if view.result is not None and _measured_there(view, pointer, target, p):
         measured, seen = view.result.figure(f"{pointer}/measured_ms"), view.result.interval(f"{pointer}/interval_ms")
     of_it = view.bundle is not None and view.bundle.mapping("/architecture") == network.values
     if view.bundle is not None and of_it and view.bundle.text("/proof/target") == target:
         measured, seen = view.bundle.figure("/proof/measured_ms"), view.bundle.interval("/proof/interval_ms")
     return Cell(predicted, interval, measured, seen)
+
+
+def _measured_there(view: RunView, pointer: str, target: str, p: Predictions | None) -> bool:
+    """Whether the search measured this candidate on ``target``: where it chose runtimes, each on its own."""
+    if view.among and view.result is not None:
+        return p in view.among and p.table.lut.target.runtime_name == view.result.text(f"{pointer}/runtime")
+    return view.predictions is not None and str(view.predictions.table.lut.target) == target

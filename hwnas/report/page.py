@@ -84,7 +84,7 @@ def _each_once(tables: Sequence[TableFile]) -> list[TableFile]:
 
 def _shown(views: Sequence[RunView], wanted: Sequence[TableFile], known: Sequence[Predictions]) -> list[Predictions]:
     """The tables of the page: those given or in a run's folder, and those the searches used."""
-    used = {id(view.predictions) for view in views}
+    used = {id(predictions) for view in views for predictions in (view.predictions, *view.among)}
     paths = {table.document.path.resolve() for table in wanted}
     return [p for p in known if id(p) in used or p.table.document.path.resolve() in paths]
 

@@ -16,7 +16,7 @@ from hwnas.families.base import Family
 from hwnas.latency import TableLatency
 from hwnas.report.documents import Document, Figure, Interval, escaped
 from hwnas.report.run import Run, Search, TableFile
-from hwnas.search.identity import fingerprint_of
+from hwnas.search.identity import BEST_OF, fingerprint_of
 from hwnas.space import Candidate, SearchSpace
 from hwnas.spaces import load_space
 from latency_luts import LutError
@@ -74,8 +74,8 @@ class Predictions:
         latency_ms = self.model.of(candidate_of(self.model.space, values))
         return Figure(latency_ms, (self.table.document.place(""), place), "predicted")
 
-    def points(self, search: Search) -> list[Point]:
-        """All that a search evaluated, in order, seed by seed."""
+    def points(self, search: Search, among: Sequence[Predictions] = ()) -> list[Point]:
+        """All that a search evaluated, in order, seed by seed; of the tables ``among`` which it chose the least."""
         found = [
             (journal.name, number, *_evaluation(self.model.space, journal, number, record))
             for journal in search.journals
@@ -83,7 +83,8 @@ class Predictions:
             if number  # the first is the header
         ]
         genes = self.model.space.encode_many(candidate for _, _, candidate, _ in found)
-        latencies_ms = self.model.latency_ms(genes) if found else np.empty(0)
+        models = [self.model, *(other.model for other in among if other is not self)]
+        latencies_ms = np.min([model.latency_ms(genes) for model in models], axis=0) if found else np.empty(0)
         return [
             Point(journal, number, tuple(int(index) for index in gene), loss, float(latency_ms))
             for (journal, number, _, loss), gene, latency_ms in zip(found, genes, latencies_ms, strict=True)
@@ -209,12 +210,34 @@ def table_of(run: Run, known: Sequence[Predictions]) -> Predictions | None:
     """The table whose latencies the run's search was held to, else the one in its folder; ``None`` if not there."""
     journal = None if run.search is None else run.search.journal
     searched = "" if journal is None else journal.text("/0/latency")
+    if among := tables_among(run, known):
+        runtime = runtime_of(run)
+        return next((p for p in among if p.table.lut.target.runtime_name == runtime), among[0])
     first = searched.partition("/")[0]  # of several devices the one that finalists are measured on
     for predictions in known:
         if first in (fingerprint_of(predictions.table.lut, bounded) for bounded in (True, False)):
             return predictions
     own = {table.document.path for table in run.tables}
     return next((p for p in known if not searched and p.table.document.path in own), None)
+
+
+def tables_among(run: Run, known: Sequence[Predictions]) -> tuple[Predictions, ...]:
+    """The tables among whose runtimes the run's search chose; empty if it did not, or one of them is not here."""
+    journal = None if run.search is None else run.search.journal
+    searched = "" if journal is None else journal.text("/0/latency")
+    if not searched.startswith(BEST_OF):
+        return ()
+    by_digest = {fingerprint_of(p.table.lut, bounded): p for p in reversed(known) for bounded in (True, False)}
+    found = [by_digest.get(digest) for digest in searched.removeprefix(BEST_OF).split("+")]
+    return tuple(p for p in found if p is not None) if None not in found else ()
+
+
+def runtime_of(run: Run) -> str:
+    """The runtime that a search chose for its winner (its best finalist, if none won); empty if it chose none."""
+    result = None if run.search is None else run.search.result
+    if result is None:
+        return ""
+    return result.text("/winner/runtime") or result.text("/finalists/0/runtime")
 
 
 def _profile_by_kind(profiled: Document | None) -> dict[str, Figure]:

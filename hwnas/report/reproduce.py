@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from hwnas.report.documents import Document, Figure
 from hwnas.report.run import Run, Search, TableFile
+from hwnas.search.identity import BEST_OF
 
 Words = list[str | Figure]
 
@@ -99,7 +100,9 @@ def _search(
 ) -> Command:
     words: Words = ["hwnas search"]
     words += _option("--space", journal.figure("/0/space"))
-    words += ["--table", "TABLE" if table is None else table.document.path.name, "--supernet", _supernet(run)]
+    best = journal.text("/0/latency").startswith(BEST_OF)
+    words += ["--runtime best"] if best else []
+    words += ["--table", "TABLE" if table is None else _place(table, folder=best), "--supernet", _supernet(run)]
     words += _option("--method", journal.figure("/0/searcher"))
     words += _settings(journal)
     words += _option("--seed", journal.figure("/0/seed"))
@@ -160,10 +163,15 @@ def _settings(journal: Document) -> Words:
 def _export(run: Run, bundle: Document, search: Search, table: TableFile | None) -> Command:
     words: Words = ["hwnas export", f"{search.folder.name}/winner.yml"]
     words += _option("--space", bundle.figure("/space/name"))
-    words += ["--table", "TABLE" if table is None else table.document.path.name, "--supernet", _supernet(run)]
+    words += ["--table", "TABLE" if table is None else _place(table), "--supernet", _supernet(run)]
     words += _option("--latency-ms", bundle.figure("/limit_ms"))
     words += [] if run.demo is None else _option("--finetune-updates", run.demo.figure("/settings/finetune_updates"))
     return Command("the bundle", (*words, "--out", bundle.path.parent.name))
+
+
+def _place(table: TableFile, *, folder: bool = False) -> str:
+    path = table.document.path
+    return path.resolve().parent.name if folder else path.name
 
 
 def _supernet(run: Run) -> str:

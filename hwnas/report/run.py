@@ -162,7 +162,7 @@ class Reader:
             folder,
             journal,
             result,
-            self._lines(folder / FINALISTS),
+            self._lines(folder / FINALISTS) or self._on_its_runtime(folder, result),
             self._json(folder / FRONT),
             baseline or (self._search(beside) if beside.is_dir() else None),
             tuple(
@@ -172,6 +172,11 @@ class Reader:
             ),
             self._json(folder / LEARNT),
         )
+
+    def _on_its_runtime(self, folder: Path, result: Document | None) -> Document | None:
+        """The journal of those measured on the winner's runtime, where the search chose among several."""
+        runtime = "" if result is None else result.text("/winner/runtime") or result.text("/finalists/0/runtime")
+        return self._lines(folder / FINALISTS.replace(".", f"-{runtime}.", 1)) if runtime else None
 
     def _demo_search(self, folder: Path) -> Search | None:
         """The search of a demo, whose folders are called after their methods; random search is beside it."""

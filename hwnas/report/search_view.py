@@ -40,7 +40,10 @@ class SeedRow:
 
 @dataclass(frozen=True)
 class SearchView:
-    """``predictions`` are those of the search's table, ``limit`` and ``chosen`` what its chart shows too."""
+    """``predictions`` are those of the search's table, ``limit`` and ``chosen`` what its chart shows too.
+
+    ``among`` are the tables that a search of the best runtime took the least of.
+    """
 
     search: Search
     predictions: Predictions | None
@@ -48,6 +51,7 @@ class SearchView:
     chosen: charts.Chosen | None
     origin: str
     identity: str
+    among: Sequence[Predictions] = ()
 
     @property
     def baseline(self) -> Search | None:
@@ -60,7 +64,7 @@ class SearchView:
         found = []
         for search in (self.search, self.search.baseline):
             if search is not None and search.losses:
-                points = [] if self.predictions is None else self.predictions.points(search)
+                points = [] if self.predictions is None else self.predictions.points(search, self.among)
                 at_random = search.method == RANDOM
                 name, kind = ("random search", RANDOM) if at_random else (search.method, "search")
                 end = None if search.journal is None else search.journal.all("/*/loss", "min")

@@ -15,7 +15,7 @@ from hwnas.report.charts import Chosen
 from hwnas.report.conditions import target_of
 from hwnas.report.documents import Document, Figure, Interval, change
 from hwnas.report.latency_charts import Compared, Seen
-from hwnas.report.predictions import Predictions, Share, primitives_of, table_of
+from hwnas.report.predictions import Predictions, Share, primitives_of, table_of, tables_among
 from hwnas.report.reproduce import Command, commands_of, limit_of, within
 from hwnas.report.run import Run, Search
 from hwnas.report.search_view import SearchView
@@ -54,6 +54,11 @@ class RunView:
     def predictions(self) -> Predictions | None:
         """The run's own table."""
         return table_of(self.run, self.known)
+
+    @cached_property
+    def among(self) -> tuple[Predictions, ...]:
+        """The tables among whose runtimes the search chose; empty if it did not."""
+        return tables_among(self.run, self.known)
 
     @property
     def search(self) -> Search | None:
@@ -240,7 +245,7 @@ class RunView:
         if loss is not None and self.predicted is not None:
             measured, interval = self.measured or (None, None)
             chosen = Chosen(self.chosen_as, loss, self.predicted[0], measured, interval)
-        return SearchView(self.search, self.predictions, self.limit, chosen, self.origin, self.identity)
+        return SearchView(self.search, self.predictions, self.limit, chosen, self.origin, self.identity, self.among)
 
     @cached_property
     def compared(self) -> list[Compared]:

@@ -13,6 +13,9 @@ from hwnas.predictors.latency import PredictorLatency
 from hwnas.space import Candidate
 from latency_luts import LatencyLut
 
+BEST_OF = "best of "
+"""Begins the digest of the least of several tables, whose own follow."""
+
 
 def fingerprint_of_limits(limits: DeviceLimits) -> str:
     """Of every latency model that the limits, as they are searched, are judged by."""
@@ -30,7 +33,7 @@ def excluded(candidates: Collection[Candidate]) -> dict[str, object]:
 
 def _fingerprint(latency: SearchLatency, bounded: bool) -> str:
     if isinstance(latency, BestRuntimeLatency):
-        return "best of " + "+".join(fingerprint_of(model.lut, bounded) for model in latency.models.values())
+        return BEST_OF + "+".join(fingerprint_of(model.lut, bounded) for model in latency.models.values())
     return latency.fingerprint if isinstance(latency, PredictorLatency) else fingerprint_of(latency.lut, bounded)
 
 
