@@ -12,7 +12,7 @@ from exporters import Exporter
 from exporters.artifact import Format
 from exporters.tflite import ConversionError, Converter, TfliteExporter
 from exporters.tvm import CompilationError, Compiler, TvmExporter
-from profiler.errors import ToolchainError, ToolRefusalError
+from profiler.errors import DeviceError, ToolchainError, ToolRefusalError
 from profiler.hardware import SshDevice
 from profiler.toolchain import ToolProcess, get_toolchain
 from profiler.toolchain.place import tuned_file
@@ -85,6 +85,11 @@ def open_exporter(runtime: str, target: str = "native", *, tuned: bool = True) -
 def exporter_for(device: Device) -> AbstractContextManager[Exporter]:
     """The exporter for what runs on a device; a compiler compiles for its processor, not for this machine's."""
     target = device.tvm_target if isinstance(device, SshDevice) else None
+    if isinstance(device, SshDevice) and device.runtime == "tvm" and target is None:  # one of another runtime, changed
+        raise DeviceError(
+            f"{device.name} does not say what to compile for; put tvm_target: below it in devices.yaml, e.g."
+            " raspberry-pi/4b-aarch64"
+        )
     return open_exporter(device.runtime, target or "native")
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 import time
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,15 @@ from exporters import Artifact
 from exporters.artifact import sha256_of
 from exporters.errors import ArtifactError
 from hwnas.deploy.bundle import MANIFEST, RUNNER, add_deployment
+from hwnas.deploy.graphs import BundleError
 from hwnas.deploy.measured import errors_of, measure_bundle
+from hwnas.deploy.remote import RemoteBundle
+from hwnas.deploy.runner import Bundle
+from hwnas.deploy.verify import format_in, open_bundle
 from hwnas.errors import DeployError
 from hwnas.families.base import GraphStage
 from hwnas.profiling import Progress, opened, program_of, quietly
-from profiler import Program, check_parity, open_session
+from profiler import Device, Program, check_parity, open_session
 from profiler.boards import OnBoard
 from profiler.exporting import format_of
 from profiler.hardware import SshDevice
@@ -65,7 +69,10 @@ def deploy(
         say(f"sending the bundle to {device.name}")
         command = _place(folder, manifest, device.name, transport)
         seen: dict[str, Any] = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "command": command}
-        seen["answers"] = _answers(manifest.get("examples") or {}, device.name, transport, command, say)
+        remedy = f"run: hwnas devices setup {device.name}"
+        if form == "tvm":
+            remedy += f", or export it for this board: hwnas export --device {device.name}"
+        seen["answers"] = _answers(manifest.get("examples") or {}, device.name, transport, command, remedy, say)
     journal = None
     if not device.measures:
         say(f"comparing with PyTorch on {device.name}")
@@ -92,21 +99,55 @@ def deploy(
     return seen
 
 
+@contextmanager
+def opened_where_it_runs(folder: Path, device: Device) -> Iterator[Bundle]:
+    """The bundle that was exported for ``device``: graphs compiled for a board's processor are run there, others here.
+
+    Raises :class:`DeployError` if it cannot be opened.
+    """
+    if not (isinstance(device, SshDevice) and format_in(folder) == "tvm"):
+        with closing(open_bundle(folder)) as bundle:
+            yield bundle
+        return
+    with closing(open_ssh(device)) as transport:
+        place = transport.scratch("bundle")
+        _lay_out(folder, trusted_manifest(folder), place, device.name, transport)
+        try:
+            bundle = RemoteBundle(folder, transport.start, transport.python, place)
+        except BundleError as exc:
+            raise DeployError(f"{device.name}: {exc}; run: hwnas devices setup {device.name}") from exc
+        with closing(bundle):
+            yield bundle
+
+
 def _place(folder: Path, manifest: Mapping[str, Any], device: str, transport: SshTransport) -> str:
-    """Lay the bundle out on the board as it is here, each file by its hash; the command that runs it there."""
-    place = f"{transport.folder}/bundles/{folder.resolve().name}"
-    digests = {name: entry["sha256"] for name, entry in manifest["files"].items()}
-    digests[MANIFEST] = sha256_of(folder / MANIFEST)
-    files = {name: {"path": transport.put(folder / name), "sha256": digest} for name, digest in digests.items()}
+    """Lay the bundle out on the board to stay; the command that runs it there."""
+    place, command = f"{transport.folder}/bundles/{folder.resolve().name}", f"{transport.folder}/bin/{LAUNCHER}"
     run = f'#!/bin/sh\nexec {shlex.quote(transport.python)} {shlex.quote(f"{place}/{RUNNER}")} "$@"\n'
-    there, command = OnBoard(device, transport, transport.python), f"{transport.folder}/bin/{LAUNCHER}"
-    there.do("folder", target=place, files=files, executable={LAUNCHER: run})
+    there = _lay_out(folder, manifest, place, device, transport, {LAUNCHER: run})
     there.do("write", path=command, text=f'#!/bin/sh\nexec {shlex.quote(f"{place}/{LAUNCHER}")} "$@"\n')
     return command
 
 
+def _lay_out(
+    folder: Path,
+    manifest: Mapping[str, Any],
+    place: str,
+    device: str,
+    transport: SshTransport,
+    executable: Mapping[str, str] | None = None,
+) -> OnBoard:
+    """Put the bundle's files in ``place`` on the board as they are here, each by its hash, and programs beside them."""
+    digests = {name: entry["sha256"] for name, entry in manifest["files"].items()}
+    digests[MANIFEST] = sha256_of(folder / MANIFEST)
+    files = {name: {"path": transport.put(folder / name), "sha256": digest} for name, digest in digests.items()}
+    there = OnBoard(device, transport, transport.python)
+    there.do("folder", target=place, files=files, executable=dict(executable or {}))
+    return there
+
+
 def _answers(
-    examples: Mapping[str, str], device: str, transport: SshTransport, command: str, say: Say
+    examples: Mapping[str, str], device: str, transport: SshTransport, command: str, remedy: str, say: Say
 ) -> dict[str, object]:
     """What the board answers by itself to the inputs whose answers the manifest tells."""
     if not examples:
@@ -116,7 +157,7 @@ def _answers(
     lines = done.stdout.splitlines()
     if done.status != 0 or len(lines) != len(examples):
         words = done.stderr.strip().splitlines() or [f"it ended with {done.status}"]
-        raise DeployError(f"{device}: {command} does not run there: {words[-1]}; run: hwnas devices setup {device}")
+        raise DeployError(f"{device}: {command} does not run there: {words[-1]}; {remedy}")
     pairs = zip(examples.items(), lines, strict=True)
     different = [f"{text}: {line!r} instead of {wanted!r}" for (text, wanted), line in pairs if line != wanted]
     return {"asked": len(examples), "equal": len(examples) - len(different), "different": different}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwnas.data.task import Task, require_vocabulary
 from hwnas.decoding import MaxTokens
+from hwnas.deploy.board import opened_where_it_runs
 from hwnas.deploy.bundle import (
     JOURNAL,
     Promise,
@@ -21,7 +22,7 @@ from hwnas.deploy.bundle import (
 )
 from hwnas.deploy.calibration import on_real_data
 from hwnas.deploy.measured import measure_bundle
-from hwnas.deploy.verify import Comparison, compare_decoding, open_bundle
+from hwnas.deploy.verify import Comparison, compare_decoding
 from hwnas.errors import DeployError
 from hwnas.families.base import Family
 from hwnas.families.deployed import as_deployed, own_family
@@ -110,7 +111,7 @@ def export_bundle(
             waiting=waiting,
         )
         errors = [max(entry[which] for entry in measured.parity.values()) for which in ("max_abs_error", "tolerance")]
-        with closing(open_bundle(folder)) as bundle:
+        with opened_where_it_runs(folder, device) as bundle:
             compared = _decoded_alike(bundle, model, task, decoded, errors, precision, say)
             examples = _examples(bundle, task)
         change = None if precision == "fp32" else _change(task, compared) | {"calibrated_on": sentences}

@@ -1,4 +1,4 @@
-"""A bundle answered by its own runner in another process: where its runtime has an environment of its own."""
+"""A bundle answered by its own runner in another process: in its runtime's own environment, or on a board."""
 
 from __future__ import annotations
 
@@ -10,26 +10,36 @@ from hwnas.deploy.bundle import RUNNER
 from hwnas.deploy.graphs import BundleError
 from hwnas.deploy.runner import Bundle, Ids, Ranking
 from profiler.errors import TransportError
-from profiler.transports.local import LocalChannel
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from profiler.transports import Channel
 
 _TIMEOUT_S = 300.0
 """The longest that opening the graphs, or one answer, may take."""
 
 
 class RemoteBundle(Bundle):
-    """As :class:`Bundle`; the graphs are opened, and run, by ``python``. Close it when done."""
+    """As :class:`Bundle`; the graphs are opened, and run, by ``python`` in ``place``, where ``start`` starts it.
 
-    def __init__(self, folder: Path, python: Path, threads: int | None = None) -> None:
-        self._python = python
+    ``place`` holds the same files as ``folder``. Close it when done.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        start: Callable[[Sequence[str]], Channel],
+        python: str,
+        place: str,
+        threads: int | None = None,
+    ) -> None:
+        self._start, self._argv = start, [python, "-B", f"{place}/{RUNNER}", "--ids"]
         super().__init__(folder, threads)
 
     def open(self, threads: int) -> None:
         """Start the runner that came with the bundle."""
-        argv = [str(self._python), "-B", str(self.folder / RUNNER), "--ids", "--threads", str(threads)]
-        self._channel = LocalChannel(argv)
+        self._channel = self._start([*self._argv, "--threads", str(threads)])
         self._read()
 
     def decode(self, source: Sequence[int], trace: list[Ranking] | None = None) -> Ids:

@@ -161,8 +161,9 @@ def open_bundle(folder: Path, threads: int | None = None) -> Bundle:
         if format_in(folder) == "tvm" and find_spec("tvm_ffi") is None:
             from hwnas.deploy.remote import RemoteBundle
             from profiler.toolchain.place import installed_python
+            from profiler.transports.local import LocalChannel
 
-            return RemoteBundle(folder, installed_python("tvm"), threads)
+            return RemoteBundle(folder, LocalChannel, str(installed_python("tvm")), str(folder), threads)
         return Bundle(folder, threads)
     except BundleError as exc:
         raise DeployError(str(exc)) from exc
