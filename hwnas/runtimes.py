@@ -27,7 +27,13 @@ from profiler.lock import alone_on
 from profiler.openings import Opener, opener_of
 
 JOINT = "runtimes.journal.jsonl"
-RUNTIMES: Mapping[str, str] = {"onnxruntime": "onnx", "litert": "tflite", "tflite": "tflite", "tvm": "tvm"}
+RUNTIMES: Mapping[str, str] = {
+    "onnxruntime": "onnx",
+    "litert": "tflite",
+    "tflite": "tflite",
+    "tvm": "tvm",
+    "torch": "pt2",
+}
 """Runtime -> its format."""
 
 ALL = ("onnxruntime", "litert", "tvm")

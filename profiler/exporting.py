@@ -13,7 +13,7 @@ from exporters.artifact import Format
 from exporters.tflite import ConversionError, Converter, TfliteExporter
 from exporters.tvm import CompilationError, Compiler, TvmExporter
 from profiler.errors import DeviceError, ToolchainError, ToolRefusalError
-from profiler.hardware import SshDevice
+from profiler.hardware import HardwareDevice, SshDevice
 from profiler.toolchain import ToolProcess, get_toolchain
 from profiler.toolchain.place import tuned_file
 
@@ -25,14 +25,15 @@ FORMATS: Mapping[str, Format] = {
     "litert": "tflite",
     "tflite": "tflite",
     "tvm": "tvm",
+    "torch": "pt2",
     "ethos-u": "tflite",
 }
 """What a runtime runs, or an engine reads; an engine that is not named here reads ONNX."""
 
 RUNTIMES: Mapping[str, str] = {"onnx": "onnxruntime", "tflite": "litert", "tvm": "tvm"}
-"""The runtime that a format is made for first."""
+"""The runtime that a format of bundles is made for first."""
 
-FIXED_SHAPES: frozenset[Format] = frozenset({"tflite", "tvm"})
+FIXED_SHAPES: frozenset[Format] = frozenset({"tflite", "tvm", "pt2"})
 """Formats whose graphs have fixed shapes alone."""
 
 PRECISIONS: Mapping[str, str] = {"ethos-u": "int8"}
@@ -48,9 +49,12 @@ def format_of(runtime: str) -> Format:
 
 def precisions_of(form: str) -> tuple[str, ...]:
     """What a format can be exported in, fp32 first."""
-    from exporters import onnx, tflite, tvm
+    from exporters import onnx, pt2, tflite, tvm
 
-    return {"onnx": onnx.PRECISIONS, "tflite": tflite.PRECISIONS, "tvm": tvm.PRECISIONS}[form]
+    formats = {
+        "onnx": onnx.PRECISIONS, "tflite": tflite.PRECISIONS, "tvm": tvm.PRECISIONS, "pt2": pt2.PRECISIONS
+    }  # fmt: skip
+    return formats[form]
 
 
 def precision_of(runtime: str) -> str:
@@ -71,6 +75,11 @@ def open_exporter(runtime: str, target: str = "native", *, tuned: bool = True) -
 
         yield OnnxExporter()
         return
+    if format_of(runtime) == "pt2":
+        from exporters.pt2 import Pt2Exporter
+
+        yield Pt2Exporter()
+        return
     if format_of(runtime) == "tvm":
         with closing(ToolchainCompiler(target, tuned=tuned)) as compiler:
             yield TvmExporter(compiler)
@@ -90,6 +99,8 @@ def exporter_for(device: Device) -> AbstractContextManager[Exporter]:
             f"{device.name} does not say what to compile for; put tvm_target: below it in devices.yaml, e.g."
             " raspberry-pi/4b-aarch64"
         )
+    if isinstance(device, HardwareDevice) and device.provider == "cuda":
+        target = "cuda"
     return open_exporter(device.runtime, target or "native")
 
 

@@ -16,7 +16,7 @@ class HardwareDevice(BaseModel):
 
     name: str
     description: str = ""
-    runtime: Literal["onnxruntime", "litert", "tflite", "tvm"] = "onnxruntime"
+    runtime: Literal["onnxruntime", "litert", "tflite", "tvm", "torch"] = "onnxruntime"
     threads: int = Field(default=1, ge=1, strict=True)
     clock: Literal["wall", "thread_cpu"] | None = None
     cores: tuple[int, ...] | None = None
@@ -28,7 +28,7 @@ class HardwareDevice(BaseModel):
             raise ValueError("clock: thread_cpu is the time of one CPU thread; leave it out, or use wall")
         if self.cores is not None and (not self.cores or min(self.cores) < 0):
             raise ValueError("cores: a list of core numbers like [0, 1] is expected")
-        if self.runtime != "onnxruntime" and self.provider != "cpu":
+        if self.runtime in ("litert", "tflite") and self.provider != "cpu":
             raise ValueError(f"provider: {self.runtime} runs on the CPU only; leave provider out, or use onnxruntime")
         return self
 
@@ -42,11 +42,11 @@ class HardwareDevice(BaseModel):
     @property
     def note(self) -> str:
         """What a user should know before trusting it; empty if nothing."""
-        return "" if self.provider == "cpu" else "untested: no run on a GPU was made yet"
+        return "" if self.provider == "cpu" else "unproven: nothing was ever run on a GPU with this"
 
 
 class LocalDevice(HardwareDevice):
-    """This machine. ``provider: cuda`` has not been run on a GPU yet."""
+    """This machine, or its first GPU. ``provider: cuda`` has not been run on a GPU yet."""
 
     kind: Literal["local"]
 
@@ -83,6 +83,8 @@ class SshDevice(HardwareDevice):
     def _target_is_known(self) -> SshDevice:
         if self.runtime == "tvm" and self.tvm_target is None:
             raise ValueError("tvm_target: name the processor as TVM does, e.g. raspberry-pi/4b-aarch64")
+        if self.runtime == "tvm" and self.provider != "cpu":
+            raise ValueError("provider: tvm is compiled for a board's processor alone; use onnxruntime or torch")
         return self
 
     @model_validator(mode="after")

@@ -12,6 +12,7 @@ from statistics import median, quantiles
 from profiler.plan import MAX_SAMPLE_MS
 from profiler.survey import Finding, Level, Survey
 from profiler.throttling import advice, named
+from profiler.worker.gpu import SLOWED
 
 MIB, GIB = 2**20, 2**30
 
@@ -298,11 +299,25 @@ def versions(seen: Survey) -> Finding | None:
 
 
 def gpu(seen: Survey) -> Finding | None:
-    """Said plainly: nobody has tried."""
+    """Its clock and heat, and said plainly: nobody has tried."""
     if not seen.gpu:
         return Finding("GPU", "ok", "not used")
-    told = "unproven: no measurement on a GPU was ever made with this, and its clocks are not looked at"
-    return Finding("GPU", "warn", told, "check latencies against another tool before trusting them")
+    facts = seen.after
+    reasons = (seen.facts.get("gpu_throttle_reasons") or 0) | (facts.get("gpu_throttle_reasons") or 0)
+    told = [str(facts["gpu_name"])] if facts.get("gpu_name") else []
+    if facts.get("gpu_sm_mhz") is not None:
+        told += [f"{facts['gpu_sm_mhz']} of {facts.get('gpu_sm_max_mhz')} MHz"]
+    told += [f"{facts['gpu_celsius']} °C"] if facts.get("gpu_celsius") is not None else []
+    slowed = bool(reasons & SLOWED)
+    told += [f"slowed down (NVML's reasons {reasons:#x})"] if slowed else []
+    unproven = "unproven: nothing was ever run on a GPU with this"
+    return Finding(
+        "GPU",
+        "warn",
+        f"{', '.join(told)}; {unproven}" if told else unproven,
+        "lock its clocks (nvidia-smi --lock-gpu-clocks), and compare latencies with another tool's",
+        disturbs=slowed,
+    )
 
 
 CHECKS: Mapping[str, Callable[[Survey], Finding | None]] = {

@@ -43,6 +43,10 @@ def forms(device: LocalDevice | SshDevice, form: str | None, precision: str) -> 
     A format in a precision it does not have is left out of ``all``. Raises :class:`DeployError` for what there is not.
     """
     own = format_of(device.runtime)
+    if form is None and own not in RUNTIMES:
+        raise DeployError(
+            f"{device.name} runs {device.runtime}, of which no bundles are made; give --format: {', '.join(RUNTIMES)}"
+        )
     if form is not None and form not in (*RUNTIMES, ALL, BEST):
         raise DeployError(f"there is no format {form!r}; known: {', '.join(RUNTIMES)}, {ALL}, {BEST}")
     formats = tuple(RUNTIMES) if form in (ALL, BEST) else (form or own,)

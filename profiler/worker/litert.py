@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .cuda_driver import CudaDriver
 from .protocol import Request, WorkerError
 from .stages import Arrays, check_wiring, evaluate, inputs_of, lookup, require_stages, source
 
@@ -27,9 +28,9 @@ class LiteRt:
     returned as the real numbers it stands for: quantising is the caller's part, and not timed.
     """
 
-    def __init__(self, threads: int, provider: str, name: str = "litert") -> None:
-        if provider != "cpu":
-            raise WorkerError(f"the runtime {name} has no provider {provider!r}; use provider: cpu")
+    def __init__(self, threads: int, driver: CudaDriver | None, name: str = "litert") -> None:
+        if driver is not None:
+            raise WorkerError(f"the runtime {name} runs on the CPU only; use provider: cpu")
         package, module, remedy = PACKAGES[name]
         try:
             self.interpreter = importlib.import_module(module).Interpreter
@@ -75,9 +76,6 @@ class LiteRtProgram:
     def evaluate(self, replaced: Arrays | None) -> Arrays:
         """Outputs of the last stage, by the calls that are timed, for the reference inputs or others."""
         return evaluate(self.graphs, self.calls, self.references[0], replaced)
-
-    def synchronize(self) -> None:
-        """Nothing: a call returns when it is done."""
 
     def _give(self, stage: Request, graph: LiteRtGraph, name: str, iteration: int, reference: Arrays) -> None:
         """Set a fixed input now, and make a call of what changes; what an earlier stage gave is copied once."""

@@ -12,12 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from .cuda_driver import CudaDriver
 from .nodes import node_times
 from .protocol import Request, WorkerError
 from .stages import Arrays, aligned, check_replaced, check_wiring, inputs_of, require_stages, size_bytes, source
 
 Layout = dict[str, tuple[tuple[int, ...], Any]]
 WARM_UP_CALLS = 5
+CUDA = "CUDAExecutionProvider"
+CUDA_OPTIONS = {"device_id": "0", "use_tf32": "0", "arena_extend_strategy": "kSameAsRequested"}
 
 
 class OnnxRuntime:
@@ -28,25 +31,27 @@ class OnnxRuntime:
     of every stage, so that nothing but the graph is left inside the timed loop. Carried outputs
     alternate between two buffers: an iteration reads one and writes the other.
 
-    ``provider="cuda"`` keeps values on the first GPU; that path has not been run on one yet.
+    With a ``driver`` values stay on the first GPU, every call waits for its end, and products are in full fp32
+    (no TF32); that path has not been run on one yet.
     """
 
-    def __init__(self, threads: int, provider: str) -> None:
+    def __init__(self, threads: int, driver: CudaDriver | None) -> None:
         import onnxruntime  # type: ignore[import-untyped, unused-ignore]
 
         self.ort = onnxruntime
-        self.device = provider
-        wanted = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}[provider]
-        if wanted not in onnxruntime.get_available_providers():
-            raise WorkerError(f"this onnxruntime has no {wanted}; install onnxruntime-gpu, or use provider: cpu")
-        self.providers = [wanted]
+        self.driver = driver
+        self.providers: list[Any] = ["CPUExecutionProvider"]
+        if driver is not None:
+            if CUDA not in onnxruntime.get_available_providers():
+                raise WorkerError(f"this onnxruntime has no {CUDA}; install onnxruntime-gpu, or use provider: cpu")
+            self.providers = [(CUDA, {"user_compute_stream": str(driver.stream), **CUDA_OPTIONS})]
         self.options = onnxruntime.SessionOptions()
         self.options.intra_op_num_threads = threads
         self.options.inter_op_num_threads = 1
         self.options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         self.options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         self.options.log_severity_level = 3
-        self.version = f"onnxruntime-{onnxruntime.__version__}" + ("" if provider == "cpu" else f"-{provider}")
+        self.version = f"onnxruntime-{onnxruntime.__version__}" + ("" if driver is None else "+cuda")
         self.sessions: dict[str, tuple[Any, int]] = {}
 
     def load(self, stages: list[Request]) -> OnnxProgram:
@@ -104,16 +109,16 @@ class OnnxRuntime:
 
     def place(self, array: Any) -> Any:
         """An OrtValue of the array's content, on the device and aligned as the runtime's own are."""
-        if self.device != "cpu":
-            return self.ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), self.device, 0)
+        if self.driver is not None:
+            return self.ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), "cuda", 0)
         value = aligned(array.nbytes).view(array.dtype).reshape(array.shape)
         value[...] = array
         return self.ort.OrtValue.ortvalue_from_numpy(value)
 
     def room(self, buffer: Any, shape: tuple[int, ...], dtype: Any) -> Any:
         """An OrtValue to write to, in ``buffer`` where the CPU can see it."""
-        if self.device != "cpu":
-            return self.ort.OrtValue.ortvalue_from_shape_and_type(list(shape), dtype, self.device, 0)
+        if self.driver is not None:
+            return self.ort.OrtValue.ortvalue_from_shape_and_type(list(shape), dtype, "cuda", 0)
         whole = buffer[: size_bytes(shape, dtype)]
         return self.ort.OrtValue.ortvalue_from_numpy(whole.view(dtype).reshape(shape))
 
@@ -141,16 +146,10 @@ class OnnxProgram:
         if replaced is None:
             for call in self.calls:
                 call()
-            self.synchronize()
             return {name: value.numpy() for name, value in self.outputs[self.stages[-1]["name"]].items()}
         check_replaced(replaced, self.references[0])
         finals, _ = self._walk([self.references[0] | replaced, *self.references[1:]])
         return finals[-1]
-
-    def synchronize(self) -> None:
-        """Wait until a GPU has done what it was told; nothing on a CPU."""
-        if self.runtime.device != "cpu":
-            self.bindings[-1].synchronize_outputs()
 
     def _walk(self, references: list[Arrays]) -> tuple[list[Arrays], list[list[Layout]]]:
         """Run everything once without bindings: every stage's last outputs, and all outputs' layouts."""
@@ -200,6 +199,9 @@ class OnnxProgram:
             self.kept.extend(outputs.values())
             self.outputs[stage["name"]] = outputs
             self.calls.append(bound_call(session, binding))
+            if self.runtime.driver is not None:
+                binding.synchronize_inputs()
+                self.calls.append(self.runtime.driver.synchronize)
             self.bindings.append(binding)
 
 

@@ -11,27 +11,32 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import BinaryIO
 
 import numpy as np
 
 from .board import Watch
 from .counters import counters
+from .cuda_driver import CudaDriver, open_driver
 from .facts import facts
+from .gpu import Gpu
 from .litert import LiteRt, LiteRtProgram
 from .onnx_runtime import OnnxProgram, OnnxRuntime
 from .protocol import Request, WorkerError, parsed
 from .references import REFERENCES
 from .survey import survey
+from .torch_runtime import TorchProgram, TorchRuntime
 from .tvm_runtime import TvmProgram, TvmRuntime
 
-Runtime = OnnxRuntime | LiteRt | TvmRuntime
-Loaded = OnnxProgram | LiteRtProgram | TvmProgram
-RUNTIMES: dict[str, Callable[[int, str], Runtime]] = {
+Runtime = OnnxRuntime | LiteRt | TvmRuntime | TorchRuntime
+Loaded = OnnxProgram | LiteRtProgram | TvmProgram | TorchProgram
+RUNTIMES: dict[str, Callable[[int, CudaDriver | None], Runtime]] = {
     "onnxruntime": OnnxRuntime,
     "litert": LiteRt,
     "tflite": functools.partial(LiteRt, name="tflite"),
     "tvm": TvmRuntime,
+    "torch": TorchRuntime,
 }
 
 
@@ -44,7 +49,8 @@ class Worker:
         self.programs: dict[str, Loaded] = {}
         self.references: dict[str, Callable[[], None]] = {}
         self.first_call_ns = 0
-        self.watch = Watch()
+        self.gpu: Gpu | None = None
+        self.watch: Watch | Gpu = Watch()
         self.numbers = itertools.count(1)
 
     def handle(self, request: Request) -> Request:
@@ -56,8 +62,8 @@ class Worker:
             "run": self.run,
             "profile": self.profile,
             "unload": self.unload,
-            "facts": lambda _: {"facts": facts(self.threads, self.ready.version)},
-            "survey": lambda asked: survey(asked["seconds"], self.threads, self.ready.version),
+            "facts": lambda _: {"facts": self.facts()},
+            "survey": lambda asked: survey(asked["seconds"], self.facts),
             "reference": self.reference,
             "counters": lambda _: {"counters": self.counted()},
             "ping": lambda _: {},
@@ -85,18 +91,28 @@ class Worker:
             os.sched_setaffinity(0, request["cores"])
         if request["runtime"] not in RUNTIMES:
             raise WorkerError(f"no runtime {request['runtime']!r}; known: {', '.join(RUNTIMES)}")
-        self.runtime = RUNTIMES[request["runtime"]](self.threads, request["provider"])
+        if request["provider"] not in ("cpu", "cuda"):
+            raise WorkerError(f"no provider {request['provider']!r}; known: cpu, cuda")
+        driver = open_driver() if request["provider"] == "cuda" else None
+        self.runtime = RUNTIMES[request["runtime"]](self.threads, driver)
+        if driver is not None:
+            self.gpu = self.watch = Gpu(driver)
         gc.freeze()  # what was imported stays; looking through it again at every load takes time
         return {"runtime": self.runtime.version, "pid": os.getpid()}
 
     def load(self, request: Request) -> Request:
         """Load a program under a new handle."""
-        program = self.ready.load(request["stages"])
+        with nullcontext() if self.gpu is None else self.gpu.loading():
+            program = self.ready.load(request["stages"])
         handle = f"p{next(self.numbers)}"
         self.programs[handle] = program
         self.first_call_ns += getattr(program, "first_call_ns", 0)  # where loading does not run it, nothing
         gc.collect()
         return {"handle": handle}
+
+    def facts(self) -> Request:
+        """What the machine, and the GPU in use if one is, are and do right now."""
+        return facts(self.threads, self.ready.version) | ({} if self.gpu is None else self.gpu.facts())
 
     def counted(self) -> Request:
         """Numbers that only grow."""
@@ -111,32 +127,39 @@ class Worker:
 
     def time(self, request: Request) -> Request:
         """Samples of so many calls each, in a row; CPU time is this thread's, or all threads' if several."""
-        program = self.program(request)
-        return self.sampled(program.calls, request, program.synchronize)
+        return self.sampled(self.program(request).calls, request)
 
     def reference(self, request: Request) -> Request:
         """Time a reference workload, on the same clocks; made when first asked for."""
         name = request["workload"]
-        if name not in REFERENCES:
-            raise WorkerError(f"no reference workload {name!r}; known: {', '.join(REFERENCES)}")
+        known = REFERENCES if self.gpu is None else self.gpu.references
+        if name not in known:
+            raise WorkerError(f"no reference workload {name!r}; known: {', '.join(known)}")
         if name not in self.references:
-            self.references[name] = REFERENCES[name]()
-        return self.sampled([self.references[name]], request, lambda: None)
+            self.references[name] = known[name]()
+        return self.sampled([self.references[name]], request)
 
-    def sampled(self, runs: list[Callable[[], object]], request: Request, synchronize: Callable[[], None]) -> Request:
-        """``samples`` samples of ``calls`` times all of ``runs``."""
-        calls = request["calls"]
+    def sampled(self, runs: list[Callable[[], object]], request: Request) -> Request:
+        """``samples`` samples of ``calls`` times all of ``runs``; a GPU is warm before, and idle before and after."""
+        calls, gpu, start, end = request["calls"], self.gpu, 0, 0
+        if gpu is not None:
+            gpu.warm(runs)
         wall, cpu = time.perf_counter_ns, time.thread_time_ns if self.threads == 1 else time.process_time_ns
         walls, cpus = [], []
         for _ in range(request["samples"]):
+            if gpu is not None:
+                start = gpu.start()
             wall_start, cpu_start = wall(), cpu()
             for _ in itertools.repeat(None, calls):
                 for run in runs:
                     run()
-            synchronize()
+            if gpu is not None:
+                end = gpu.stop()
             cpu_end, wall_end = cpu(), wall()
             walls.append(wall_end - wall_start)
             cpus.append(cpu_end - cpu_start)
+            if gpu is not None:
+                gpu.took(start, end)
             if len(walls) in (1, request["samples"]):
                 self.watch.timed()
         return {"wall_ns": walls, "cpu_ns": cpus}
@@ -155,7 +178,7 @@ class Worker:
         runtime = self.ready
         if not isinstance(runtime, OnnxRuntime):
             raise WorkerError(f"{runtime.version} is not profiled node by node here; use a device with onnxruntime")
-        watched = OnnxRuntime(self.threads, runtime.device)
+        watched = OnnxRuntime(self.threads, runtime.driver)
         return {"stages": watched.profile(self.program(request).stages, request["calls"])}
 
     def unload(self, request: Request) -> Request:

@@ -35,6 +35,12 @@ def inputs_of(stage: Request) -> Arrays:
         return {key[6:]: stored[key] for key in stored.files if key.startswith("input/")}
 
 
+def outputs_of(stage: Request) -> list[str]:
+    """The names of the outputs of a stage's graph."""
+    with np.load(stage["reference"], allow_pickle=False) as stored:
+        return [key[7:] for key in stored.files if key.startswith("output/")]
+
+
 def check_wiring(stage: Request, inputs: list[str]) -> None:
     """Refuse a stage that wires an input its graph does not have, or carries one from nowhere."""
     counter = [] if stage["counter"] is None else [stage["counter"]]

@@ -8,15 +8,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from .facts import facts, read
+from .facts import read
 from .protocol import Request
 
 
-def survey(seconds: float, threads: int, runtime: str) -> Request:
+def survey(seconds: float, facts: Callable[[], Request]) -> Request:
     """Facts before and after ``seconds`` of one thread's work in samples of 2 ms, and what else ran meanwhile."""
-    before, used, started = facts(threads, runtime), process_ticks(), time.monotonic()
+    before, used, started = facts(), process_ticks(), time.monotonic()
     noise = noise_samples(seconds)
-    after, elapsed_s = facts(threads, runtime), time.monotonic() - started
+    after, elapsed_s = facts(), time.monotonic() - started
     return {
         "facts": before,
         "after": after,

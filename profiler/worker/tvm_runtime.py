@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from .cuda_driver import CudaDriver
 from .protocol import Request, WorkerError
-from .stages import Arrays, aligned, check_wiring, evaluate, inputs_of, lookup, require_stages, source
+from .stages import Arrays, aligned, check_wiring, evaluate, inputs_of, lookup, outputs_of, require_stages, source
 
 _CPU_WITH_POOL = (1, 0, 2)
 """A device and its allocator, as the virtual machine is told of them: the first CPU, and memory that is kept."""
@@ -27,9 +28,9 @@ class TvmRuntime:
     they are those of the reference, in its order.
     """
 
-    def __init__(self, threads: int, provider: str) -> None:
-        if provider != "cpu":
-            raise WorkerError(f"the runtime tvm has no provider {provider!r}; use provider: cpu")
+    def __init__(self, threads: int, driver: CudaDriver | None) -> None:
+        if driver is not None:
+            raise WorkerError("the runtime tvm runs on the CPU only; use provider: cpu")
         os.environ["TVM_NUM_THREADS"] = str(threads)
         os.environ["TVM_BIND_THREADS"] = "0"  # or it would leave the cores this process was given
         try:
@@ -89,9 +90,6 @@ class TvmProgram:
     def evaluate(self, replaced: Arrays | None) -> Arrays:
         """Outputs of the last stage, by the calls that are timed, for the reference inputs or others."""
         return evaluate(self.graphs, self.calls, self.references[0], replaced)
-
-    def synchronize(self) -> None:
-        """Nothing: a call returns when it is done."""
 
     def _call(self, stage: Request, graph: TvmGraph, iteration: int, reference: Arrays) -> Callable[[], object]:
         """What runs an iteration: values that change are put in their places first."""
@@ -160,9 +158,3 @@ class TvmGraph:
     def take(self, place: int, origin: TvmGraph, output: int) -> None:
         """Let an argument be what another graph, or this one, gave last."""
         self.arguments[place] = origin.outputs[output]
-
-
-def outputs_of(stage: Request) -> list[str]:
-    """The names of the outputs of a stage's graph."""
-    with np.load(stage["reference"], allow_pickle=False) as stored:
-        return [key[7:] for key in stored.files if key.startswith("output/")]

@@ -87,7 +87,7 @@ class TruthRuntime:
             with np.load(stage["reference"]) as stored:
                 return {n.removeprefix("output/"): stored[n] for n in stored.files if n.startswith("output/")}
 
-        return SimpleNamespace(calls=[self.clock.call(latency_ms)], synchronize=lambda: None, evaluate=evaluate)
+        return SimpleNamespace(calls=[self.clock.call(latency_ms)], evaluate=evaluate)
 
     def unload(self, program: SimpleNamespace) -> None:
         program.calls.clear()
@@ -99,7 +99,7 @@ def main() -> None:
     from worker import server  # type: ignore[import-not-found]
 
     clock = Clock(state)
-    server.RUNTIMES["onnxruntime"] = lambda threads, provider: TruthRuntime(clock)
+    server.RUNTIMES["onnxruntime"] = lambda threads, driver: TruthRuntime(clock)
     server.REFERENCES.update({name: lambda ms=ms: clock.call(ms) for name, ms in REFERENCE_MS.items()})
     server.counters = dict  # what the machine under this board counts is not the board's
     now = lambda: clock.now_ns  # noqa: E731

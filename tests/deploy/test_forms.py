@@ -54,6 +54,13 @@ def manifest(ms: float, per: float | None = None) -> dict:
     return {"proof": {"measured_ms": ms}, "quality_change": change}
 
 
+def test_what_torch_runs_is_profiled_and_not_bundled() -> None:
+    device = HERE.model_copy(update={"runtime": "torch"})
+    with pytest.raises(DeployError, match="here runs torch, of which no bundles are made; give --format: onnx, tflite"):
+        forms(device, None, "fp32")
+    assert [form.device.runtime for form in forms(device, "onnx", "fp32")] == ["onnxruntime"]
+
+
 def test_the_best_is_the_fastest_that_keeps_its_quality(tmp_path: Path) -> None:
     given = {"onnx": manifest(3.0), "onnx-int8": manifest(1.0, 0.2), "onnx-fp16": manifest(2.0, 0.105)}
 

@@ -71,7 +71,11 @@ def test_an_unknown_device_is_told_what_is_known(tmp_path: Path) -> None:
         ("devices:\n  a: {kind: local, provider: cuda, clock: thread_cpu}\n", "time of one CPU thread"),
         ("devices:\n  a: {kind: local, cores: []}\n", "cores: a list of core numbers"),
         ("devices:\n  a: {kind: local, runtime: litert, provider: cuda}\n", "litert runs on the CPU only"),
-        ("devices:\n  a: {kind: local, runtime: mnn}\n", "'onnxruntime', .* or 'tvm', not 'mnn'"),
+        (
+            "devices:\n  a: {kind: ssh, host: b, runtime: tvm, tvm_target: c, provider: cuda}\n",
+            "use onnxruntime or torch",
+        ),
+        ("devices:\n  a: {kind: local, runtime: mnn}\n", "'onnxruntime', .* or 'torch', not 'mnn'"),
         ("devices:\n  'a b': {kind: local}\n", "a name has letters"),
         ("devices:\n  a: !!python/object:os.system {}\n", "could not determine a constructor"),
         ("devices:\n  ? [1]\n  : {kind: local}\n", r"d\.yaml:2:5: a name is expected here"),
@@ -93,10 +97,10 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         load_devices(tmp_path / "latin.yaml")
 
 
-def test_gpu_is_marked_untested() -> None:
+def test_gpu_is_marked_unproven() -> None:
     device = LocalDevice(name="gpu", kind="local", provider="cuda")
     assert device.effective_clock == "wall"
-    assert "untested" in device.note
+    assert "unproven" in device.note
     assert LocalDevice(name="a", kind="local").note == ""
 
 

@@ -231,9 +231,19 @@ def test_one_thing_at_a_time(changed, name, verdict):
 
 
 def test_a_gpu_is_called_unproven():
-    seen = judge(survey(), Target("gpu", "onnxruntime-1.32.0-cuda", 1, "wall"))
+    seen = judge(survey(), Target("gpu", "onnxruntime-1.32.0+cuda", 1, "wall"))
     assert seen.verdict == "usable"
     assert "unproven" in found(seen, "GPU").value
+
+
+def test_a_gpu_that_is_slowed_down_disturbs():
+    facts = linux(gpu_name="T4", gpu_sm_mhz=585, gpu_sm_max_mhz=1590, gpu_celsius=88, gpu_throttle_reasons=0x21)
+    seen = judge(survey(facts), Target("gpu", "torch-2.13.0+cuda", 1, "wall"))
+    assert seen.verdict == "disturbed"
+    assert found(seen, "GPU").value == (
+        "T4, 585 of 1590 MHz, 88 °C, slowed down (NVML's reasons 0x21);"
+        " unproven: nothing was ever run on a GPU with this"
+    )
 
 
 @given(st.sets(st.sampled_from(sorted(linux()))))

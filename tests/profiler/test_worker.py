@@ -1,3 +1,4 @@
+import ctypes.util
 import hashlib
 import json
 import os
@@ -131,7 +132,7 @@ def test_the_protocol_survives_what_is_wrong(tmp_path: Path) -> None:
     assert messages[1:5] == [
         "a request is an object",
         "say hello first",
-        "no runtime 'abacus'; known: onnxruntime, litert, tflite, tvm",
+        "no runtime 'abacus'; known: onnxruntime, litert, tflite, tvm, torch",
         "the request lacks 'provider'",
     ]
     assert messages[5] is None
@@ -208,12 +209,12 @@ def test_cores_and_threads_are_set(tmp_path: Path) -> None:
         assert session.time(session.load(Program.single(linear(tmp_path / "a.onnx"))), 10)[0].cpu_ns > 0
 
 
-def test_no_gpu_is_said_in_one_line() -> None:
-    onnxruntime = pytest.importorskip("onnxruntime")
-    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        pytest.skip("this onnxruntime has a CUDA provider")
-    with pytest.raises(SessionError, match="no CUDAExecutionProvider; install onnxruntime-gpu"):
-        WorkerSession(LocalTransport(), LocalDevice(name="gpu", kind="local", provider="cuda"))
+@pytest.mark.parametrize("runtime", ["onnxruntime", "torch", "tvm"])
+def test_no_gpu_is_said_in_one_line(runtime: str) -> None:
+    if ctypes.util.find_library("cuda"):
+        pytest.skip("there is an NVIDIA driver here")
+    with pytest.raises(SessionError, match=r"gpu: hello: no NVIDIA driver is here .*; use provider: cpu"):
+        WorkerSession(LocalTransport(), LocalDevice(name="gpu", kind="local", runtime=runtime, provider="cuda"))
 
 
 def test_a_dead_worker_is_one_clear_error(tmp_path: Path) -> None:

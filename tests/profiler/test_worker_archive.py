@@ -14,7 +14,7 @@ from profiler import worker_archive
 from profiler.worker_archive import pack_worker
 
 FOLDER = Path(worker_archive.__file__).with_name("worker")
-RUNTIMES = {"onnxruntime", "ai_edge_litert", "tvm", "tvm_ffi"}
+RUNTIMES = {"onnxruntime", "ai_edge_litert", "torch", "tvm", "tvm_ffi"}
 
 
 def test_the_same_sources_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

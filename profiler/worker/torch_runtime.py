@@ -1,0 +1,169 @@
+"""The runtime torch: programs of ``torch.export``; on a GPU every graph is one CUDA graph, captured once."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .cuda_driver import CudaDriver
+from .protocol import Request, WorkerError
+from .stages import Arrays, check_wiring, evaluate, inputs_of, lookup, outputs_of, require_stages, source
+
+WARM_UP_CALLS = 3
+"""Before a capture, on a stream of its own: libraries choose kernels and take memory at their first calls."""
+
+
+class TorchRuntime:
+    """Programs on torch, with no gradients. A graph has fixed shapes and keeps its state.
+
+    A file does not tell the names of its inputs and outputs; they are those of the reference, in its order.
+    On a GPU products are in full fp32 (no TF32), as the reference is.
+    """
+
+    def __init__(self, threads: int, driver: CudaDriver | None) -> None:
+        try:
+            import torch
+            from torch.export import passes
+        except ImportError as exc:
+            raise WorkerError(f"the runtime torch needs torch ({exc}); pip install 'hwnas[train]'") from exc
+        if driver is not None and not torch.cuda.is_available():
+            raise WorkerError(f"torch {torch.__version__} sees no GPU; install a build for CUDA, or use provider: cpu")
+        torch.set_num_threads(threads)
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        self.torch, self.passes, self.driver = torch, passes, driver
+        self.device = "cpu" if driver is None else "cuda"
+        self.version = f"torch-{torch.__version__.partition('+')[0]}" + ("" if driver is None else "+cuda")
+
+    def open(self, path: str) -> Callable[..., Any]:
+        """The function in a file, its weights on the device."""
+        program = self.torch.export.load(path)
+        if self.device != "cpu":
+            program = self.passes.move_to_device_pass(program, self.device)
+        function: Callable[..., Any] = program.module(check_guards=False)
+        return function
+
+    def tensor(self, array: Any) -> Any:
+        """A copy on the device."""
+        return self.torch.tensor(array, device=self.device)
+
+    def load(self, stages: list[Request]) -> TorchProgram:
+        """A graph for every stage, and what moves values between them."""
+        return TorchProgram(self, stages)
+
+    def unload(self, program: Any) -> None:
+        """Free the program's graphs, and give what memory of the GPU is left over back to it."""
+        for held in (program.calls, program.graphs):
+            held.clear()
+        if self.driver is not None:
+            self.torch.cuda.empty_cache()
+
+
+class TorchProgram:
+    """Stages as graphs; ``calls`` is what one call of the program runs, in order, each to its end."""
+
+    def __init__(self, runtime: TorchRuntime, stages: list[Request]) -> None:
+        require_stages(stages)
+        self.stages = stages
+        self.references = [inputs_of(stage) for stage in stages]
+        self.graphs: dict[str, TorchGraph] = {}
+        self.calls: list[Callable[[], object]] = []
+        for stage, reference in zip(stages, self.references, strict=True):
+            graph = TorchGraph(runtime, stage, reference)
+            check_wiring(stage, list(graph.inputs))
+            self.graphs[stage["name"]] = graph
+            for iteration in range(stage["repeat"]):
+                for name in graph.inputs:
+                    self._give(stage, graph, name, iteration, reference)
+                self.calls.append(graph.run)
+
+    def evaluate(self, replaced: Arrays | None) -> Arrays:
+        """Outputs of the last stage, by the calls that are timed, for the reference inputs or others."""
+        return evaluate(self.graphs, self.calls, self.references[0], replaced)
+
+    def _give(self, stage: Request, graph: TorchGraph, name: str, iteration: int, reference: Arrays) -> None:
+        """Make a call of what changes an input before an iteration; what an earlier stage gave is given once."""
+        where = f"stage {stage['name']}: input {name}"
+        if name in stage["carry"] and iteration > 0:
+            self.calls.append(functools.partial(graph.take, name, graph, graph.place(stage["carry"][name], where)))
+        elif name in stage["carry"] or name == stage["counter"]:
+            given = graph.tensor(name, source(stage, name, iteration, {}, reference))
+            self.calls.append(functools.partial(graph.give, name, given))
+        elif iteration == 0 and name in stage["feeds"]:
+            origin, _, output = stage["feeds"][name].partition(".")
+            fed = lookup(self.graphs, origin, where)
+            self.calls.append(functools.partial(graph.take, name, fed, fed.place(output, where)))
+
+
+class TorchGraph:
+    """One graph with its inputs and its last outputs, by name, as tensors on the device.
+
+    On a CPU inputs are handed on as they are. A CUDA graph reads and writes where it was captured: there
+    they are copied, on the device.
+    """
+
+    def __init__(self, runtime: TorchRuntime, stage: Request, reference: Arrays) -> None:
+        self.where, self.runtime = f"stage {stage['name']}", runtime
+        self.names = outputs_of(stage)
+        self.function = runtime.open(stage["path"])
+        self.shapes = {name: (tuple(value.shape), value.dtype) for name, value in reference.items()}
+        self.inputs = {name: runtime.tensor(value) for name, value in reference.items()}
+        self.outputs: tuple[Any, ...] = ()
+        self.run: Callable[[], object]
+        if runtime.driver is None:
+            self.run, self.give = self._call, self.inputs.__setitem__
+        else:
+            self.run, self.give = self._captured(runtime.driver), self._copy
+
+    def set(self, name: str, value: Any) -> None:
+        """Give an input."""
+        self.give(name, self.tensor(name, value))
+
+    def results(self) -> Arrays:
+        """Its last outputs, by name."""
+        return {name: value.cpu().numpy() for name, value in zip(self.names, self.outputs, strict=True)}
+
+    def tensor(self, name: str, value: Any) -> Any:
+        """An input's value on the device, in the type it is wanted in."""
+        shape, dtype = self.shapes[name]
+        if tuple(value.shape) != shape:
+            raise WorkerError(f"{self.where}: input {name} has the fixed shape {shape}, not {tuple(value.shape)}")
+        return self.runtime.tensor(np.asarray(value, dtype))
+
+    def place(self, name: str, where: str) -> int:
+        """The place of an output."""
+        return int(lookup({own: place for place, own in enumerate(self.names)}, name, where))
+
+    def take(self, name: str, origin: TorchGraph, place: int) -> None:
+        """Let an input be what another graph, or this one, gave last."""
+        self.give(name, origin.outputs[place])
+
+    def _call(self) -> None:
+        torch = self.runtime.torch
+        with torch.inference_mode():
+            returned = self.function(*self.inputs.values())
+        self.outputs = (returned,) if isinstance(returned, torch.Tensor) else tuple(returned)
+
+    def _copy(self, name: str, value: Any) -> None:
+        self.inputs[name].copy_(value)
+
+    def _captured(self, driver: CudaDriver) -> Callable[[], object]:
+        """What replays the graph and waits for its end. Nothing runs beside it: one stream is captured."""
+        cuda = self.runtime.torch.cuda
+        beside = cuda.Stream()
+        beside.wait_stream(cuda.current_stream())
+        with cuda.stream(beside):
+            for _ in range(WARM_UP_CALLS):
+                self._call()
+        cuda.current_stream().wait_stream(beside)
+        graph = cuda.CUDAGraph()
+        with cuda.graph(graph):
+            self._call()
+
+        def run() -> None:
+            graph.replay()
+            driver.synchronize()
+
+        return run
