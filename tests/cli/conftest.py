@@ -4,7 +4,7 @@ import random
 import shutil
 
 import pytest
-from cli.shell import PROFILE, SEARCH, SPACE, TRAIN, Shell
+from cli.shell import DEVICES, PROFILE, SEARCH, SPACE, TRAIN, Shell, contents, leftovers
 
 
 def small_dictionary():
@@ -25,7 +25,7 @@ def chain(tmp_path_factory):
     shell = Shell(folder, tmp_path_factory.mktemp("cache"))
     (folder / "tiny.yaml").write_text(SPACE)
     (folder / "small.dict").write_text(small_dictionary())
-    (folder / "devices.yaml").write_text("devices:\n  x86:\n    kind: local\n")
+    (folder / "devices.yaml").write_text(DEVICES)
     for command in (
         ("data", "g2p", "--file", "small.dict"),
         (*TRAIN, "--out", "supernet.pt"),
@@ -53,3 +53,13 @@ def shell(chain, tmp_path):
     """A copy of the chain's folder that a test may spoil, with the same cache."""
     shutil.copytree(chain.folder, tmp_path / "work", ignore=shutil.ignore_patterns("bundle*"))
     return Shell(tmp_path / "work", chain.cache)
+
+
+@pytest.fixture
+def untouched(shell):
+    """The shell, and afterwards: every file that was there is as it was, and none is unfinished."""
+    before = contents(shell.folder)
+    yield shell
+    after = contents(shell.folder)
+    assert {path: after.get(path) for path in before} == before
+    assert leftovers(shell.folder) == []

@@ -34,6 +34,8 @@ PROFILE = ("profile", "--space", "tiny.yaml", "--samples", "2", "--calibration",
 EVOLUTION = ("--population", "8", "--parents", "3", "--mutants", "4", "--crossovers", "4", "--iterations", "3")
 SEARCH = ("search", "--space", "tiny.yaml", "--table", "x86.lut.jsonl", "--supernet", "supernet.pt", *EVOLUTION)
 
+DEVICES = "devices:\n  x86:\n    kind: local\n"
+
 DEADLINE_S = 300
 """After that a process hangs; on a busy machine the longest takes a minute."""
 
@@ -158,3 +160,8 @@ def records(path):
 def leftovers(folder):
     """Unfinished files and folders in ``folder``."""
     return [path for path in folder.rglob("*") if ".partial" in path.name or path.name.endswith(".previous")]
+
+
+def contents(folder):
+    """Every file below ``folder``."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
