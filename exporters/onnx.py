@@ -61,13 +61,18 @@ class OnnxExporter:
         """Write ``module`` to ``path``, with ``PATH.npz`` (reference) and ``PATH.json`` (sidecar).
 
         The inputs' tensors are the reference inputs; the reference outputs are the module's in
-        eval and inference mode. Raises :class:`ExportError` if the precision is not supported,
+        eval and inference mode. Modules in ``inputs.precisions`` are in theirs; the artifact's precision is then
+        ``fp32+int8-dynamic``. Raises :class:`ExportError` if the precision is not supported,
         torch cannot export the module, an input is not used by it, two of its weight matrices
         hold equal values, or the disk is full.
         """
         if precision not in PRECISIONS:
             raise ExportError(
                 f"{path.name}: precision {precision!r} is not supported; supported: {', '.join(PRECISIONS)}"
+            )
+        if inputs.precisions and precision != "fp32":
+            raise ExportError(
+                f"{path.name}: modules have precisions of their own, so the graph's is fp32: not {precision}"
             )
         module.eval()
         refuse_twins(module, path.name)
@@ -76,19 +81,22 @@ class OnnxExporter:
             self._write(module, inputs, graph, path.name)
             if precision != "fp32":
                 _quantise(graph, inputs, precision, path.name)
+            elif inputs.precisions:
+                with _quantiser(path.name, onnx_quantise.MIXED):
+                    onnx_quantise.quantise_modules(graph, inputs.precisions)
             given, returned, streamed_bytes = _check(graph, inputs, path.name)
             np.savez(npz, **reference)  # type: ignore[arg-type]
             artifact = Artifact(
                 path=path,
                 format=self.format,
-                precision=precision,
+                precision=onnx_quantise.MIXED if inputs.precisions else precision,
                 inputs=given,
                 outputs=returned,
                 sha256=sha256_of(graph),
                 size_bytes=graph.stat().st_size,
                 producer=self.producer,
                 reference=path.with_name(path.name + ".npz"),
-                tolerance=tolerance_of(reference, precision),
+                tolerance=tolerance_of(reference, "int8-dynamic" if inputs.precisions else precision),
                 streamed_bytes=streamed_bytes,
             )
             artifact.sidecar.unlink(missing_ok=True)
@@ -166,8 +174,15 @@ def _quantise(graph: Path, inputs: GraphInputs, precision: str, name: str) -> No
         missing = sorted(set(inputs.tensors) - set(sample))
         if missing:
             raise ExportError(f"{name}: a representative input lacks {', '.join(missing)}")
-    try:
+    with _quantiser(name, precision):
         onnx_quantise.quantise(graph, precision, samples)
+
+
+@contextmanager
+def _quantiser(name: str, precision: str) -> Iterator[None]:
+    """Its errors as the exporter's."""
+    try:
+        yield
     except ImportError as exc:
         raise ExportError(f"{name}: precision {precision} needs {exc.name}; pip install 'hwnas[onnx]'") from exc
     except OSError:

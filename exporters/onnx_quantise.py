@@ -18,6 +18,12 @@ _WEIGHTED = ["MatMul", "Gemm", "Gather"]
 int8 they cost more than they gain (ONNX Runtime 1.32, HAT-size sublayers), and a mask would take a sum's levels."""
 
 
+MIXED = "fp32+int8-dynamic"
+"""The precision of a graph some of whose modules are quantised."""
+
+_KEPT = "hwnas.kept"
+
+
 def quantise(graph: Path, precision: str, samples: Sequence[Arrays]) -> None:
     """Rewrite ``graph`` in ``precision``, one of :data:`PRECISIONS`.
 
@@ -26,6 +32,46 @@ def quantise(graph: Path, precision: str, samples: Sequence[Arrays]) -> None:
     """
     with _quiet():
         _REWRITES[precision](graph, samples)
+
+
+def quantise_modules(graph: Path, precisions: Mapping[str, str]) -> None:
+    """Rewrite the products with weights of some modules in ``int8-dynamic``; every other node stays as it is.
+
+    ``precisions`` are by the paths of modules, which the names of their nodes contain. Raises ValueError for another
+    precision or a module that has no product, and what :func:`quantise` raises.
+    """
+    import onnx
+
+    others = sorted({precision for precision in precisions.values() if precision != "int8-dynamic"})
+    if others:
+        raise ValueError(f"modules can be in int8-dynamic beside fp32, not in {', '.join(others)}")
+    model = onnx.load(graph)
+    products = [node for node in model.graph.node if node.op_type in _WEIGHTED]
+    owners = {node.name: _owner(node.name, precisions) for node in products}
+    without = sorted(set(precisions) - set(owners.values()))
+    if without:
+        raise ValueError(f"the graph has no product of {', '.join(without)}")
+    kept = [node for node in products if owners[node.name] is None]
+    kinds = {node.name: node.op_type for node in kept}
+    for node in kept:  # the quantiser would rewrite them too, but knows nothing of other domains
+        node.op_type, node.domain = "Kept", _KEPT
+    model.opset_import.append(onnx.helper.make_opsetid(_KEPT, 1))
+    onnx.save(model, graph)
+    quantise(graph, "int8-dynamic", ())
+    model = onnx.load(graph)
+    for node in model.graph.node:
+        if node.domain == _KEPT:
+            node.op_type = kinds[node.name]
+            node.ClearField("domain")
+    versions = [version for version in model.opset_import if version.domain != _KEPT]
+    del model.opset_import[:]
+    model.opset_import.extend(versions)
+    onnx.save(model, graph)
+
+
+def _owner(node: str, modules: Mapping[str, str]) -> str | None:
+    """The module whose path the name of a node contains, if any."""
+    return next((module for module in modules if f"/{module}/" in node), None)
 
 
 def _static(graph: Path, samples: Sequence[Arrays]) -> None:
@@ -62,9 +108,11 @@ def _sharing(graph: Path) -> list[str]:
 
 def _dynamic(graph: Path, samples: Sequence[Arrays]) -> None:
     """Weights in int8 by channel; activations in uint8 by the range each call finds."""
+    from onnx import TensorProto
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    quantize_dynamic(graph, graph, per_channel=True, weight_type=QuantType.QInt8)
+    real = {"DefaultTensorType": TensorProto.FLOAT}  # where it cannot infer a type, behind nodes it does not know
+    quantize_dynamic(graph, graph, per_channel=True, weight_type=QuantType.QInt8, extra_options=real)
 
 
 def _half(graph: Path, samples: Sequence[Arrays]) -> None:

@@ -21,13 +21,15 @@ class GraphInputs:
     ``outputs`` names what ``forward`` returns, in order. ``dynamic`` names the axes that may
     grow or shrink at run time: ``{"self_key_0": {2: "past"}}``; every other axis is static.
     ``representative`` are further inputs, of the kind the model will see, by which a static
-    quantisation chooses its ranges; without any, ``tensors`` alone are that.
+    quantisation chooses its ranges; without any, ``tensors`` alone are that. ``precisions`` names submodules, by
+    the path that exporters keep in the names of their nodes, that are in another precision than fp32, the graph's.
     """
 
     tensors: Mapping[str, torch.Tensor]
     outputs: tuple[str, ...]
     dynamic: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     representative: Sequence[Mapping[str, torch.Tensor]] = ()
+    precisions: Mapping[str, str] = field(default_factory=dict)
 
 
 class Exporter(Protocol):

@@ -89,6 +89,8 @@ class TfliteExporter:
             raise ExportError(
                 f"{path.name}: precision {precision!r} is not supported; supported: {', '.join(PRECISIONS)}"
             )
+        if inputs.precisions:
+            raise ExportError(f"{path.name}: mixed precision is for ONNX Runtime")
         module.eval()
         refuse_twins(module, path.name)
         reference = reference_of(module, inputs, path.name)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -23,12 +23,14 @@ class Choice:
     """One decision of a space.
 
     ``when=("decoder_layers", 3)`` makes it active only where the choice ``decoder_layers``,
-    which stands earlier and is always active itself, has a value of at least 3.
+    which stands earlier and is always active itself, has a value of at least 3. ``precisions``, where a
+    choice is of one, tells what each of its values (a number of bits) stands for, like ``int8-dynamic``.
     """
 
     name: str
     values: tuple[int, ...]
     when: tuple[str, int] | None = None
+    precisions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +103,21 @@ class SearchSpace:
         """Digest of everything that makes this space this space, but for its name."""
         content = [
             self.family,
-            [(c.name, c.values, c.when) for c in self.choices],
+            [(c.name, c.values, c.when, c.precisions)[: 4 if c.precisions else 3] for c in self.choices],
             sorted(self.fixed.items()),
         ]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+    @cached_property
+    def in_fp32(self) -> SearchSpace:
+        """This space without its choices of precision, which weights do not depend on; itself if it has none."""
+        choices = tuple(choice for choice in self.choices if not choice.precisions)
+        return self if len(choices) == len(self.choices) else replace(self, choices=choices)
+
+    @property
+    def mixed(self) -> bool:
+        """Whether precision is a choice here."""
+        return self.in_fp32 is not self
 
     def size(self) -> int:
         """Number of different candidates."""

@@ -180,7 +180,7 @@ def _backward(net: nn.Module, family: Family, batch: Batch, settings: TrainingSe
         loss = loss / tokens
         loss.backward()  # type: ignore[no-untyped-call]
         return _finite(loss, update)
-    candidates = _candidates(net.space, settings, update)
+    candidates = _candidates(net.space.in_fp32, settings, update)
     shown, soft_targets = math.nan, None
     for number, candidate in enumerate(candidates):
         with net.active(candidate) as model:
@@ -238,7 +238,7 @@ def _restore(net: nn.Module, content: Checkpoint, path: Path) -> None:
 
 
 def _subject(space: SearchSpace, task: Task) -> dict[str, str | int]:
-    return {"space": space.fingerprint, "data": task.fingerprint, **_sizes(_vocabularies(task))}
+    return {"space": space.in_fp32.fingerprint, "data": task.fingerprint, **_sizes(_vocabularies(task))}
 
 
 def _vocabularies(task: Task) -> Vocabularies:

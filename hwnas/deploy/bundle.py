@@ -112,7 +112,7 @@ def write_manifest(
         "schema": SCHEMA,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "format": next(artifact.format for artifact in subject.artifacts.values()),
-        "precision": next(artifact.precision for artifact in subject.artifacts.values()),
+        "precision": max((artifact.precision for artifact in subject.artifacts.values()), key=lambda p: p != "fp32"),
         "family": space.family,
         "space": {"name": space.name, "fingerprint": space.fingerprint},
         "architecture": subject.candidate.as_dict(),

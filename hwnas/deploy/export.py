@@ -71,10 +71,10 @@ def export_bundle(
     and the whole decoding loop is timed on ``device`` for ``workload``; the raw samples go with the
     bundle. Raises :class:`profiler.errors.ParityError` or :class:`DeployError` if either comparison
     fails, :class:`WorkloadError` if ``workload`` has another number of output symbols than the
-    model. In another ``precision`` than fp32 answers may differ: what that costs in the task's metric
-    is told, and ranges are taken from answers to training inputs. ``quality`` is filled if it is empty, and told:
-    other bundles of the same model need not be scored again. After any failure ``out`` is what it was
-    before. For ``waiting`` see :func:`hwnas.profiling.opened`.
+    model. In another ``precision`` than fp32, or where the candidate has precisions of its own, answers may
+    differ: what that costs in the task's metric is told, and ranges are taken from answers to training inputs.
+    ``quality`` is filled if it is empty, and told: other bundles of the same model need not be scored again. After
+    any failure ``out`` is what it was before. For ``waiting`` see :func:`hwnas.profiling.opened`.
     """
     require_vocabulary(workload, task)
     deployed = as_deployed(own_family(family), device.runtime, precision)
@@ -85,9 +85,11 @@ def export_bundle(
     if fixed:
         max_tokens = replace(max_tokens, limit=workload.target_tokens)
     with replacing(out) as folder, exporter_for(device) as exporter:
-        say(f"exporting {exporter.format} in {precision}")
         graphs, sentences = deployed.graphs(model, workload), 0
-        if precision != "fp32":
+        mixed = any(inputs.precisions for _, inputs in graphs.graphs.values())
+        exact = precision == "fp32" and not mixed
+        say(f"exporting {exporter.format} in {'mixed precision' if mixed else precision}")
+        if not exact:
             calibrated = on_real_data(graphs, task, workload, max_tokens)
             graphs, sentences = calibrated.graphs, calibrated.sentences
         artifacts = write_graphs(graphs, folder, exporter, precision)
@@ -112,9 +114,9 @@ def export_bundle(
         )
         errors = [max(entry[which] for entry in measured.parity.values()) for which in ("max_abs_error", "tolerance")]
         with opened_where_it_runs(folder, device) as bundle:
-            compared = _decoded_alike(bundle, model, task, decoded, errors, precision, say)
+            compared = _decoded_alike(bundle, model, task, decoded, errors, exact, say)
             examples = _examples(bundle, task)
-        change = None if precision == "fp32" else _change(task, compared) | {"calibrated_on": sentences}
+        change = None if exact else _change(task, compared) | {"calibrated_on": sentences}
         if with_quality and not quality:
             say("scoring the test split")
             quality = {} if quality is None else quality
@@ -129,13 +131,13 @@ def _decoded_alike(
     task: Task,
     number: int,
     errors: Sequence[float],
-    precision: str,
+    exact: bool,
     say: Callable[[str], None],
 ) -> Comparison:
     """Decode with both; what the first of ``errors`` does not explain may be explained by the next, larger one.
 
     The parity error was seen on one input; over thousands of steps it may be exceeded, up to the
-    tolerance. The report says which was needed. Only in fp32 all must be explained.
+    tolerance. The report says which was needed. All must be explained if the bundle is ``exact``, in fp32.
     """
     taken = [text for text in task.references["test"] if bundle.takes(bundle.source.encode(text))]
     if not taken:
@@ -145,11 +147,11 @@ def _decoded_alike(
         )
     sources = taken[:: max(1, len(taken) // number)][:number]
     say(f"decoding {len(sources)} test inputs with the bundle and with PyTorch")
-    for error in errors if precision == "fp32" else errors[:1]:
+    for error in errors if exact else errors[:1]:
         compared = compare_decoding(bundle, model, task, sources, error)
         if not compared.report.different:
             break
-    if compared.report.different and precision == "fp32":
+    if compared.report.different and exact:
         report = compared.report
         raise DeployError(
             f"the bundle decodes {report.different} of {report.inputs} inputs otherwise than PyTorch,"

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from hwnas.families.base import Family
+from hwnas.families.base import Family, MixedPrecision
 from hwnas.space import Candidate
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from hwnas.data.task import Pair
     from hwnas.evaluators.subset import PairSubset
     from hwnas.supernet import SuperTransformer
@@ -22,8 +25,9 @@ if TYPE_CHECKING:
 class InheritedLoss:
     """Fitness as in HAT's evolutionary search, but without label smoothing: validation loss, weights inherited.
 
-    ``pairs`` is the part of the validation split that is used; call it with a candidate. Like the other two it can
-    be pickled, weights included.
+    ``pairs`` is the part of the validation split that is used; call it with a candidate. Where precision is a
+    choice, it is evaluated in its own (:class:`hwnas.families.base.MixedPrecision`). Like the other two it can be
+    pickled, weights included.
     """
 
     supernet: SuperTransformer
@@ -35,7 +39,7 @@ class InheritedLoss:
         """Nats per target token."""
         from hwnas.evaluation import validation_loss
 
-        with self.supernet.active(candidate) as model:
+        with self.supernet.active(candidate) as model, _as_deployed(self.family, model):
             return validation_loss(model, self.family, self.pairs, self.batch_size)
 
 
@@ -51,8 +55,12 @@ class PairLosses:
         """Nats, (pairs,), summed over each pair's target tokens."""
         from hwnas.evaluation import pair_losses
 
-        with self.supernet.active(candidate) as model:
+        with self.supernet.active(candidate) as model, _as_deployed(self.family, model):
             return pair_losses(model, self.family, self.pairs)
+
+
+def _as_deployed(family: Family, model: nn.Module) -> AbstractContextManager[None]:
+    return family.in_its_precisions(model) if isinstance(family, MixedPrecision) else nullcontext()
 
 
 class SubsetLoss:

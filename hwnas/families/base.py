@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -141,6 +142,19 @@ class SoftChoices(Protocol):
         ``mixtures`` has every choice of the space. With one-hot weights its logits are those of that
         candidate's model; memory and time follow from the largest value in each mixture.
         """
+        ...
+
+
+@runtime_checkable
+class MixedPrecision(Protocol):
+    """What a family adds in whose spaces precision can be a choice, made for every block of a model.
+
+    Its terms, graphs (``GraphInputs.precisions``) and models (``precisions``: module paths that are not in fp32,
+    and what they are in) follow from the candidate; models compute in fp32 all the same, but for here.
+    """
+
+    def in_its_precisions(self, model: nn.Module) -> AbstractContextManager[None]:
+        """Inside the block, ``model`` loses what it loses when it is deployed."""
         ...
 
 

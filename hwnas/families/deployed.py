@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hwnas.data.task import Batch
 
 _PLAIN = "fp32"
+_MIXED = "mixed precision is for ONNX Runtime, without --precision"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,12 @@ class Deployed:
         return self.family.space(document)
 
     def terms(self, space: SearchSpace, workload: Workload) -> tuple[Term, ...]:
-        """The family's terms, with operators of this precision."""
+        """The family's terms, with operators of this precision.
+
+        Raises :class:`SpaceError` for a space that chooses the precisions of its operators.
+        """
+        if space.mixed:
+            raise SpaceError(f"space {space.name!r} chooses precisions itself: {_MIXED}")
         if self.fixed:
             workload = replace(workload, cache=workload.target_tokens - 1)
         return tuple(
@@ -77,7 +83,12 @@ class Deployed:
         return self.family.logits(model, batch)
 
     def graphs(self, model: nn.Module, workload: Workload) -> ModelGraphs:
-        """The family's of fixed shapes; raises :class:`SpaceError` if it has none and needs them."""
+        """The family's of fixed shapes; raises :class:`SpaceError` if it has none and needs them.
+
+        Or if the model has precisions of its own.
+        """
+        if getattr(model, "precisions", None):
+            raise SpaceError(f"the candidate has precisions of its own: {_MIXED}")
         if not self.fixed:
             return self.family.graphs(model, workload)
         if not isinstance(self.family, FixedShapes):
@@ -104,7 +115,7 @@ def as_in_table(family: Family, lut: LatencyLut) -> Family:
     """``family`` as it was when the operators of ``lut`` were measured or estimated."""
     precisions = {operator.precision for operator in lut.rows if operator.kind != DISPATCH.kind}
     precision = precisions.pop() if len(precisions) == 1 else _PLAIN
-    return as_deployed(family, lut.target.runtime.rpartition("-")[0], precision)
+    return as_deployed(family, lut.target.runtime_name, precision)
 
 
 def own_family(family: Family) -> Family:

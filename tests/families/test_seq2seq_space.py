@@ -3,6 +3,7 @@
 import random
 import sys
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -54,29 +55,32 @@ def enumerate_operators(candidate, workload, qkv):
     embed, decoder = candidate["encoder_embed"], candidate["decoder_embed"]
     paid = Counter()
 
-    def pay(count, kind, **sizes):
-        paid[OperatorSpec.of(kind, **sizes)] += count
+    def pay(count, kind, bits="", **sizes):
+        precision = "int8-dynamic" if bits in candidate and candidate[bits] == 8 else "fp32"
+        paid[replace(OperatorSpec.of(kind, **sizes), precision=precision)] += count
 
     pay(1, "source_embedding", batch=batch, embed=embed, tokens=source, vocabulary=vocabulary)
     for i in range(candidate["encoder_layers"]):
         heads, ffn = candidate[f"encoder_heads.{i}"], candidate[f"encoder_ffn.{i}"]
-        pay(1, "encoder_self_attention", batch=batch, embed=embed, heads=heads, qkv=qkv, tokens=source)
-        pay(1, "encoder_ffn", batch=batch, embed=embed, ffn=ffn, tokens=source)
+        bits = f"encoder_attention_bits.{i}"
+        pay(1, "encoder_self_attention", bits, batch=batch, embed=embed, heads=heads, qkv=qkv, tokens=source)
+        pay(1, "encoder_ffn", f"encoder_ffn_bits.{i}", batch=batch, embed=embed, ffn=ffn, tokens=source)
     rows = {"batch": batch, "beam": beam, "embed": decoder}
     pay(steps, "target_embedding", **rows, vocabulary=vocabulary)
-    pay(steps, "output_projection", **rows, vocabulary=vocabulary)
+    pay(steps, "output_projection", "output_bits", **rows, vocabulary=vocabulary)
     for i in range(candidate["decoder_layers"]):
         heads, attended = candidate[f"decoder_cross_heads.{i}"], candidate[f"decoder_attended.{i}"]
         pay(
-            1, "cross_projection",
+            1, "cross_projection", f"decoder_cross_bits.{i}",
             attended=attended, batch=batch, embed=embed, heads=heads, qkv=qkv, tokens=source,
         )  # fmt: skip
         pay(
-            steps, "decoder_self_attention",
+            steps, "decoder_self_attention", f"decoder_self_bits.{i}",
             **rows, cache=workload.cache, heads=candidate[f"decoder_self_heads.{i}"], qkv=qkv,
         )  # fmt: skip
-        pay(steps, "decoder_cross_attention", **rows, heads=heads, qkv=qkv, tokens=attended * source)
-        pay(steps, "decoder_ffn", **rows, ffn=candidate[f"decoder_ffn.{i}"])
+        bits = f"decoder_cross_bits.{i}"
+        pay(steps, "decoder_cross_attention", bits, **rows, heads=heads, qkv=qkv, tokens=attended * source)
+        pay(steps, "decoder_ffn", f"decoder_ffn_bits.{i}", **rows, ffn=candidate[f"decoder_ffn.{i}"])
     return paid
 
 
@@ -126,6 +130,12 @@ def test_a_layer_every_candidate_has_is_not_conditional(tmp_path):
         ({"choices": {"decoder_ffn": []}}, "choices.decoder_ffn: "),
         ({"choices": {"decoder_ffn": [8, 8]}}, "repeated values"),
         ({"choices": {"decoder_ffn": ["8"]}}, "choices.decoder_ffn.0: "),
+        (
+            {"choices": {"precisions": ["fp32", "int8"]}},
+            "choices.precisions: 'int8' cannot be mixed; a block may be in fp32, ",
+        ),
+        ({"choices": {"precisions": ["fp32", "fp32"]}}, "repeated values"),
+        ({"choices": {"precisions": []}}, "choices.precisions: "),
         ({"choices": {"depth": [1]}}, "unknown key 'choices.depth'"),
         ({"colour": "red"}, "unknown key 'colour'"),
         ({"fixed": {"qkv": 0}}, "fixed.qkv: "),
@@ -153,7 +163,7 @@ def test_files_that_are_no_spaces(tmp_path, text):
 
 
 def test_an_unknown_space_names_the_known_ones():
-    with pytest.raises(SpaceError, match=r"'nosuch' is neither a file nor .* known: g2p, hat_"):
+    with pytest.raises(SpaceError, match=r"'nosuch' is neither a file nor .* known: g2p, g2p_mixed, hat_"):
         load_space("nosuch")
 
 

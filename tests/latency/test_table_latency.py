@@ -145,7 +145,7 @@ def test_merging_gathering_and_minimising_agree_with_enumeration(
     assert truth[np.flatnonzero((genes == found[1]).all(axis=1))[0]] == pytest.approx(truth.min())
 
 
-@pytest.mark.parametrize("name", ["g2p", "hat_wmt14_ende", "hat_iwslt14_deen", "hat_latency"])
+@pytest.mark.parametrize("name", ["g2p", "g2p_mixed", "hat_wmt14_ende", "hat_iwslt14_deen", "hat_latency"])
 def test_the_shipped_spaces_compile_exactly(name: str) -> None:
     space = load_space(name)
     family = get_family(space.family)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hwnas.errors import SpaceError
 from hwnas.families.base import Convention, Count, Mixture, ModelGraphs, Sublayers, Term, Vocabularies
 from hwnas.families.seq2seq import count as counting
 from hwnas.families.seq2seq import terms as listing
+from hwnas.families.seq2seq.precision import BITS, BLOCKS, precisions_of
 from hwnas.families.seq2seq.space import parse_space
 from hwnas.space import Candidate, SearchSpace
 from hwnas.workload import Workload
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 
 class Seq2Seq:
     """HAT's encoder-decoder Transformer (Wang et al., ACL 2020); implements :class:`Family`,
-    :class:`FixedShapes`, :class:`SoftChoices` and :class:`KnownSublayers`.
+    :class:`FixedShapes`, :class:`SoftChoices`, :class:`MixedPrecision` and :class:`KnownSublayers`.
 
     ``scopes``: the modules of :class:`hwnas.families.seq2seq.model.SubTransformer`, and the kind
     of operator that each (or each of a list) is; nodes of exported graphs are named after them.
@@ -63,15 +66,15 @@ class Seq2Seq:
         """See :func:`hwnas.families.seq2seq.operators.build`."""
         from hwnas.families.seq2seq.operators import build
 
-        return build(operator)
+        return build(replace(operator, precision="fp32") if operator.precision in BITS else operator)
 
     def model(self, space: SearchSpace, candidate: Candidate, vocabularies: Vocabularies) -> nn.Module:
         """A :class:`hwnas.families.seq2seq.model.SubTransformer`, initialised by torch's generator."""
         from hwnas.families.seq2seq.model import SubTransformer
 
         widest = (_widest(space, "encoder_embed"), _widest(space, "decoder_embed"))
-        fixed = space.fixed
-        return SubTransformer(candidate, vocabularies, fixed["qkv"], fixed["positions"], widest)
+        fixed, precisions = space.fixed, precisions_of(space, candidate)
+        return SubTransformer(candidate, vocabularies, fixed["qkv"], fixed["positions"], widest, precisions)
 
     def loss(self, model: nn.Module, batch: Batch, label_smoothing: float) -> tuple[torch.Tensor, int]:
         """Label smoothing spreads ``label_smoothing`` evenly over all symbols; PAD targets do not count."""
@@ -116,7 +119,18 @@ class Seq2Seq:
         """A :class:`hwnas.families.seq2seq.soft.SoftSubTransformer`."""
         from hwnas.families.seq2seq.soft import SoftSubTransformer
 
+        if any(name.partition(".")[0] in BLOCKS for name in mixtures):
+            raise SpaceError(
+                "a soft model knows no precisions, so gradients would be blind to their loss;"
+                " search this space by another method, like evolution"
+            )
         return SoftSubTransformer(_own(largest), mixtures)
+
+    def in_its_precisions(self, model: nn.Module) -> AbstractContextManager[None]:
+        """See :func:`hwnas.families.seq2seq.simulated_precision.in_its_precisions`."""
+        from hwnas.families.seq2seq.simulated_precision import in_its_precisions
+
+        return in_its_precisions(_own(model))
 
     def sublayers(self, model: nn.Module) -> Sublayers:
         """Keys and values of the cross-attention are the decoder's."""

@@ -107,7 +107,9 @@ class FeaturesOfGenes:
     """HAT's ten features of the candidates of a seq2seq space, many at once."""
 
     def __init__(self, space: SearchSpace) -> None:
-        """Raises :class:`SpaceError` for a space that has not the choices of the seq2seq family."""
+        """Raises :class:`SpaceError` for a space that has not the seq2seq family's choices, or chooses precisions."""
+        if space.mixed:
+            raise SpaceError(f"space {space.name!r} chooses precisions, which HAT's features do not tell; use a table")
         self._choices = len(space.choices)
         self._values = [np.array(choice.values, dtype=np.float64) for choice in space.choices]
         try:

@@ -10,6 +10,7 @@ from hwnas.data.task import UNK
 from hwnas.families.base import GraphStage, ModelGraphs
 from hwnas.families.seq2seq.model import Memory, SubTransformer
 from hwnas.families.seq2seq.modules import MASKED
+from hwnas.families.seq2seq.precision import ENCODED
 from hwnas.workload import Workload
 
 ENCODER, DECODER_STEP = "encoder", "decoder_step"
@@ -70,7 +71,10 @@ def build_graphs(model: SubTransformer, workload: Workload) -> ModelGraphs:
     rows, names, caches = workload.batch * workload.beam, memory_names(model), cache_names(model)
     generator = torch.Generator().manual_seed(workload.source_tokens)
     source = symbols(model.source_embedding.weight.size(0), (workload.batch, workload.source_tokens), generator)
-    encoder = GraphInputs({"source": source}, names, {"source": {0: "batch", 1: "source"}})
+    precisions: dict[str, dict[str, str]] = {ENCODER: {}, DECODER_STEP: {}}
+    for module, precision in model.precisions.items():
+        precisions[ENCODER if module.partition(".")[0] in ENCODED else DECODER_STEP][module] = precision
+    encoder = GraphInputs({"source": source}, names, {"source": {0: "batch", 1: "source"}}, (), precisions[ENCODER])
     with torch.no_grad():
         memory = dict(zip(names, EncoderGraph(model)(source), strict=True))
 
@@ -82,6 +86,7 @@ def build_graphs(model: SubTransformer, workload: Workload) -> ModelGraphs:
         {"tokens": tokens, "position": torch.tensor([workload.cache]), **memory, **past},
         ("logits", *(f"next_{name}" for name in caches)),
         {"tokens": {0: "rows"}, **_dynamic(model), **{name: {0: "rows", 2: "past"} for name in caches}},
+        precisions=precisions[DECODER_STEP],
     )
     decoder = GraphStage(
         DECODER_STEP,

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from hwnas.errors import SpaceError
+from hwnas.families.seq2seq.precision import BLOCKS
 from hwnas.families.seq2seq.space import DECODER_CHOICES, ENCODER_CHOICES, build_space, layer_values
 from hwnas.space import Candidate, SearchSpace
 from hwnas.workload import Workload
@@ -69,6 +70,8 @@ def space_of_hat_yaml(path: Path, workload: Workload, qkv: int = HAT_QKV) -> Sea
 
 def hat_document(candidate: Candidate) -> str:
     """HAT's own YAML of a candidate, its lists as long as the candidate is deep."""
+    if any(name.partition(".")[0] in BLOCKS for name, _ in candidate.entries):
+        raise SpaceError("HAT's files know no precisions, and this candidate has a choice of them")
     codes = {attended: code for code, attended in _ATTENDED.items()}
     lines = [f"{key}: {candidate[name]}" for key, name in _SCALARS.items()]
     for key, name in _LISTS.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -48,9 +48,14 @@ class SubTransformer(nn.Module):
         qkv: int,
         positions: int,
         widest: tuple[int, int],
+        precisions: Mapping[str, str] | None = None,
     ) -> None:
-        """``widest`` are the space's largest encoder and decoder widths: whose position tables are cut."""
+        """``widest`` are the space's largest encoder and decoder widths: whose position tables are cut.
+
+        ``precisions`` are those that modules are deployed in, by path, where it is not fp32; PyTorch computes in fp32.
+        """
         super().__init__()
+        self.precisions = dict(precisions or {})
         embed, decoder_embed = candidate["encoder_embed"], candidate["decoder_embed"]
         layers, decoder_layers = candidate["encoder_layers"], candidate["decoder_layers"]
         encoder_heads = layer_values(candidate, "encoder_heads", layers)

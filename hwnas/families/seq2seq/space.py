@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hwnas.errors import SpaceError, WorkloadError
+from hwnas.families.seq2seq.precision import BITS, precision_choices
 from hwnas.space import Candidate, Choice, SearchSpace
 from hwnas.workload import Workload
 
@@ -30,6 +31,7 @@ class _Choices(BaseModel):
     decoder_self_heads: _Sizes
     decoder_cross_heads: _Sizes
     decoder_attended: _Sizes
+    precisions: Annotated[list[str], Field(min_length=1)] | None = None
 
 
 class _Fixed(BaseModel):
@@ -51,7 +53,8 @@ def parse_space(document: Mapping[str, Any]) -> SearchSpace:
     """The space of a document; per-layer choices become ``encoder_ffn.0``, ``encoder_ffn.1`` …
 
     ``decoder_attended`` is how many of the last encoder layers a decoder layer attends to
-    (HAT, section 3.1: arbitrary encoder-decoder attention). Raises :class:`SpaceError`.
+    (HAT, section 3.1: arbitrary encoder-decoder attention). ``precisions`` is what any block may be in: see
+    :mod:`hwnas.families.seq2seq.precision`. Raises :class:`SpaceError`.
     """
     try:
         parsed = _Document.model_validate(document)
@@ -62,7 +65,9 @@ def parse_space(document: Mapping[str, Any]) -> SearchSpace:
     except WorkloadError as exc:
         raise SpaceError(str(exc)) from exc
     _check(parsed, workload)
-    return build_space(parsed.name, parsed.family, parsed.choices.model_dump(), parsed.fixed.model_dump(), workload)
+    values = parsed.choices.model_dump()
+    precisions = values.pop("precisions") or ()
+    return build_space(parsed.name, parsed.family, values, parsed.fixed.model_dump(), workload, precisions)
 
 
 def _first_error(exc: ValidationError) -> str:
@@ -80,12 +85,18 @@ def _first_error(exc: ValidationError) -> str:
 
 
 def build_space(
-    name: str, family: str, values: Mapping[str, list[int]], fixed: Mapping[str, int], workload: Workload
+    name: str,
+    family: str,
+    values: Mapping[str, list[int]],
+    fixed: Mapping[str, int],
+    workload: Workload,
+    precisions: Sequence[str] = (),
 ) -> SearchSpace:
-    """A space from the values of every choice, in the order of HAT's gene."""
+    """A space from the values of every choice, in the order of HAT's gene; then the precision of every block."""
     choices = [
         *_side(values, "encoder_embed", "encoder_layers", ENCODER_CHOICES),
         *_side(values, "decoder_embed", "decoder_layers", DECODER_CHOICES),
+        *precision_choices(values, precisions),
     ]
     return SearchSpace(name, family, tuple(choices), dict(fixed), workload)
 
@@ -106,6 +117,9 @@ def _check(parsed: _Document, workload: Workload) -> None:
         for heads in getattr(parsed.choices, name):
             if qkv % heads:
                 raise SpaceError(f"choices.{name}: {heads} heads do not divide fixed.qkv = {qkv}")
+    for precision in parsed.choices.precisions or ():
+        if precision not in BITS:
+            raise SpaceError(f"choices.precisions: {precision!r} cannot be mixed; a block may be in {', '.join(BITS)}")
     attended, depth = max(parsed.choices.decoder_attended), min(parsed.choices.encoder_layers)
     if attended > depth:
         raise SpaceError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import product
 
 from hwnas.families.base import Term
@@ -13,6 +14,8 @@ from latency_luts import OperatorSpec
 
 def terms(space: SearchSpace, workload: Workload) -> tuple[Term, ...]:
     """Every operator of every candidate: the encoder's once, the decoder step's per target token.
+
+    Where precision is a choice, an operator is in that of its block (:mod:`hwnas.families.seq2seq.precision`).
 
     ``attended`` encoder layers are concatenated on the length axis (HAT, section 3.1), so the
     keys and values of such a layer are ``attended * tokens`` long.
@@ -38,12 +41,14 @@ def _encoder_terms(space: SearchSpace, workload: Workload) -> Iterator[Term]:
             lambda embed, heads: OperatorSpec.of(
                 "encoder_self_attention", batch=batch, embed=embed, heads=heads, qkv=qkv, tokens=tokens
             ),
+            f"encoder_attention_bits.{layer}",
         )  # fmt: skip
         yield from _expand(
             space, 1, ["encoder_embed", f"encoder_ffn.{layer}"],
             lambda embed, ffn: OperatorSpec.of(
                 "encoder_ffn", batch=batch, embed=embed, ffn=ffn, tokens=tokens
             ),
+            f"encoder_ffn_bits.{layer}",
         )  # fmt: skip
 
 
@@ -56,6 +61,7 @@ def _cross_terms(space: SearchSpace, workload: Workload) -> Iterator[Term]:
                 "cross_projection",
                 attended=attended, batch=batch, embed=embed, heads=heads, qkv=qkv, tokens=tokens,
             ),
+            f"decoder_cross_bits.{layer}",
         )  # fmt: skip
 
 
@@ -68,6 +74,7 @@ def _decoder_terms(space: SearchSpace, workload: Workload) -> Iterator[Term]:
             lambda embed, kind=kind: OperatorSpec.of(
                 kind, batch=batch, beam=beam, embed=embed, vocabulary=vocabulary
             ),
+            "output_bits" if kind == "output_projection" else "",
         )  # fmt: skip
     for layer in _layers(space, "decoder_layers"):
         yield from _expand(
@@ -76,6 +83,7 @@ def _decoder_terms(space: SearchSpace, workload: Workload) -> Iterator[Term]:
                 "decoder_self_attention",
                 batch=batch, beam=beam, cache=workload.cache, embed=embed, heads=heads, qkv=qkv,
             ),
+            f"decoder_self_bits.{layer}",
         )  # fmt: skip
         yield from _expand(
             space, steps, ["decoder_embed", f"decoder_cross_heads.{layer}", f"decoder_attended.{layer}"],
@@ -83,10 +91,12 @@ def _decoder_terms(space: SearchSpace, workload: Workload) -> Iterator[Term]:
                 "decoder_cross_attention",
                 batch=batch, beam=beam, embed=embed, heads=heads, qkv=qkv, tokens=source_tokens * attended,
             ),
+            f"decoder_cross_bits.{layer}",
         )  # fmt: skip
         yield from _expand(
             space, steps, ["decoder_embed", f"decoder_ffn.{layer}"],
             lambda embed, ffn: OperatorSpec.of("decoder_ffn", batch=batch, beam=beam, embed=embed, ffn=ffn),
+            f"decoder_ffn_bits.{layer}",
         )  # fmt: skip
 
 
@@ -95,9 +105,17 @@ def _layers(space: SearchSpace, depth: str) -> range:
 
 
 def _expand(
-    space: SearchSpace, count: int, names: Sequence[str], operator: Callable[..., OperatorSpec]
+    space: SearchSpace, count: int, names: Sequence[str], operator: Callable[..., OperatorSpec], bits: str = ""
 ) -> Iterator[Term]:
-    """One term per combination of values, and per depth at which the layer exists at all."""
+    """One term per combination of values, and per depth at which the layer exists at all.
+
+    ``bits`` is the choice of the operator's precision, if the space has it.
+    """
+    if bits in space.index:
+        for index, precision in enumerate(space.choices[space.index[bits]].precisions):
+            for term in _expand(space, count, names, operator):
+                yield Term(replace(term.operator, precision=precision), term.count, {**term.when, bits: index})
+        return
     choices = [space.choices[space.index[name]] for name in names]
     depths: list[dict[str, int]] = [{}]
     for gate, least in {choice.when for choice in choices if choice.when is not None}:
