@@ -11,8 +11,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,12 +106,11 @@ def emulated_board(folder: Path) -> Iterator[Board]:
             running.stdout.close()
 
 
-def main() -> None:
-    """Start a board by hand and say how to reach it; Ctrl-C ends it."""
-    sys.path.insert(0, str(HERE.parent))
-    if (lack := missing()) is not None:
+def by_hand(lack: str | None, started: Callable[[Path], AbstractContextManager[Board]]) -> None:
+    """Start a board and say how to reach it; Enter or Ctrl-C ends it."""
+    if lack is not None:
         sys.exit(lack)
-    with tempfile.TemporaryDirectory(prefix="hwnas-board-") as folder, emulated_board(Path(folder)) as board:
+    with tempfile.TemporaryDirectory(prefix="hwnas-board-") as folder, started(Path(folder)) as board:
         print(f"ssh -i {board.key} -o UserKnownHostsFile={board.known_hosts} -p {board.port} pi@127.0.0.1", flush=True)
         try:
             input("Enter ends it: ")
@@ -120,4 +119,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.path.insert(0, str(HERE.parent))
+    by_hand(missing(), emulated_board)

@@ -12,7 +12,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
@@ -167,18 +166,8 @@ def _kernel(root: Path) -> Path:
     return next((root / "boot").glob("vmlinuz-*"))
 
 
-def main() -> None:
-    """Start a board by hand and say how to reach it; Ctrl-C ends it."""
-    sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent)]
-    if (lack := missing()) is not None:
-        sys.exit(lack)
-    with tempfile.TemporaryDirectory(prefix="hwnas-icount-") as folder, icount_board(Path(folder)) as board:
-        print(f"ssh -i {board.key} -o UserKnownHostsFile={board.known_hosts} -p {board.port} pi@127.0.0.1", flush=True)
-        try:
-            input("Enter ends it: ")
-        except (KeyboardInterrupt, EOFError):
-            print()
-
-
 if __name__ == "__main__":
-    main()
+    sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent)]
+    from boards.arm64_board import by_hand
+
+    by_hand(missing(), icount_board)
