@@ -10,14 +10,12 @@ import numpy as np
 import tvm_rows
 from tvm import te, tirx
 from tvm_dense import PRODUCT, RESULT
-from tvm_dot import group_of, signed
+from tvm_dot import Dot
 from tvm_isa import Isa, Tile, width_of
 from tvm_product import clamped
 
 LEVELS = 127
 """Of either sign: weights and rows of activations are symmetric, so that zero is a level."""
-LOWEST = -128
-"""The lowest level of activations with a sign; the level of zero of those without is that of one with, less this."""
 _LEAST = 1e-30
 """Stands for the largest value of a row of zeros."""
 
@@ -35,13 +33,12 @@ class Weights:
     sums: Any
 
 
-def weights_of(weight: Any, tile: Tile, isa: Isa) -> Weights:
+def weights_of(weight: Any, tile: Tile, group: int) -> Weights:
     """Quantise float ``weight`` (inner, columns) and pack it."""
     inner, columns = weight.shape
     scales = np.maximum(np.abs(weight).max(axis=0), _LEAST) / np.float32(LEVELS)
     levels = np.rint(weight / scales).astype(np.int8)
-    group, panels = group_of(isa), -(-columns // tile.columns)
-    words = -(-inner // group)
+    words, panels = -(-inner // group), -(-columns // tile.columns)
     padded = np.zeros((words * group, panels * tile.columns), np.int8)
     padded[:inner, :columns] = levels
     packed = padded.reshape(words, group, panels, tile.columns).transpose(2, 0, 3, 1)
@@ -49,31 +46,32 @@ def weights_of(weight: Any, tile: Tile, isa: Isa) -> Weights:
 
 
 def steps(x: te.Tensor, isa: Isa) -> te.Tensor:
-    """What a level of each row of ``x`` (rows, inner) stands for -> (rows, 1)."""
+    """What a level of each row of ``x`` (rows, inner) stands for, and the levels in one -> (rows, 2)."""
     rows, inner = (int(size) for size in x.shape)
     width = width_of(inner, isa)
     largest = tvm_rows.folded(lambda i, k: te.abs(x(i, k)), [rows], inner, width, "max", f"{tvm_rows.ROW}largest")
-    return te.compute(
-        (rows, 1),
-        lambda i, _: te.max(largest(i), _real(_LEAST)) * _real(1 / LEVELS),
-        name=f"{tvm_rows.ROW}steps",
-    )
+
+    def step(i: Any, which: Any) -> Any:
+        found = te.max(largest(i), _real(_LEAST))
+        return tirx.Select(which == 0, found * _real(1 / LEVELS), _real(LEVELS) / found)
+
+    return te.compute((rows, 2), step, name=f"{tvm_rows.ROW}steps")
 
 
-def levels(x: te.Tensor, step: Callable[[Any], Any], zero: int, isa: Isa) -> te.Tensor:
-    """``x`` (rows, inner) in levels of ``step(row)`` from ``zero`` on, as ONNX's QuantizeLinear rounds and clips them.
+def levels(x: te.Tensor, rate: Callable[[Any], Any], zero: int, dot: Dot) -> te.Tensor:
+    """``x`` (rows, inner) in ``rate(row)`` levels for one from ``zero`` on, rounded and clipped as ONNX does it.
 
-    The inner axis is filled up to whole words by its last value, which meets weights of zero.
+    The inner axis is filled up to whole words by its last value, which meets weights of zero. (ONNX, QuantizeLinear.)
     """
     rows, inner = (int(size) for size in x.shape)
-    whole = -(-inner // group_of(isa)) * group_of(isa)
-    low, dtype = (LOWEST, "int8") if signed(isa) else (0, "uint8")
+    whole = -(-inner // dot.group) * dot.group
 
     def level(i: Any, k: Any) -> Any:
-        value = x(i, k if whole == inner else te.min(k, inner - 1)) * (_real(1.0) / step(i))
-        return te.max(te.min(tirx.nearbyint(value) + _real(zero), _real(low + 255)), _real(low)).astype("int32")
+        value = x(i, k if whole == inner else te.min(k, inner - 1)) * rate(i)
+        clipped = te.max(te.min(tirx.round(value) + _real(zero), _real(dot.lowest + 255)), _real(dot.lowest))
+        return clipped.astype("int32").astype(dot.level)
 
-    return te.compute((rows, whole), lambda i, k: level(i, k).astype(dtype), name="levels")
+    return te.compute((rows, whole), level, name="levels")
 
 
 def dense(
@@ -81,8 +79,8 @@ def dense(
 ) -> te.Tensor:
     """Levels ``x`` (rows, inner) by ``panels`` -> (rows, columns) in fp32: (sum - ``shift``) ``scales`` ``step``.
 
-    ``scales`` and ``shift``: of columns; ``step`` (rows, 1), if rows have steps of their own. Rows are padded to
-    whole tiles by computing the last one again, as in fp32.
+    ``scales`` and ``shift``: of columns; ``step``, of :func:`steps`, if rows have steps of their own. Rows are
+    padded to whole tiles by computing the last one again, as in fp32.
     """
     rows, (_, words, _, group) = int(x.shape[0]), (int(size) for size in panels.shape)
     blocks = -(-rows // tile.rows)

@@ -14,7 +14,7 @@ import tvm_product
 import tvm_rows
 from tvm import relax, tirx
 from tvm.relax.expr_functor import PyExprMutator, mutator
-from tvm_dot import signed
+from tvm_dot import dot_of
 from tvm_isa import Isa, Tile, tiles
 from tvm_patterns import Attention, attention_of, axes_of, named, number_of, part, shape_of, view_of
 
@@ -140,7 +140,7 @@ class Lowering(PyExprMutator):  # type: ignore[misc]
         """By levels that ``rounding`` fixes, or that are found row by row."""
         levels, zero, step, *steps = self._levels_of(x, rounding)
         tile = tiles(shape_of(levels)[0], weight.shape[1], self.isa)[0]
-        packed = tvm_int8.weights_of(weight, tile, self.isa)
+        packed = tvm_int8.weights_of(weight, tile, dot_of(self.isa).group)
         if rounding is None:  # or the graph's are narrow already
             self.narrowed_bytes += weight.nbytes - weight.size
         return self._te(
@@ -157,19 +157,17 @@ class Lowering(PyExprMutator):  # type: ignore[misc]
         key = x if rounding is None else rounding
         if key in self.levels:
             return self.levels[key]
-        flat, isa = self._flat(x), self.isa
+        flat, isa, dot = self._flat(x), self.isa, dot_of(self.isa)
         if rounding is None:
-            zero = 0 if signed(isa) else -tvm_int8.LOWEST
-            step = self.builder_.emit(self._te(lambda x: tvm_int8.steps(x, isa), flat, name="steps", pattern=OPAQUE))
-            levels = self._te(lambda x, s: tvm_int8.levels(x, lambda i: s[i, 0], zero, isa), flat, step, name="levels")
-            found = self.builder_.emit(levels), zero, np.float32(1), step
+            zero = dot.lowest + 128
+            steps = self.builder_.emit(self._te(lambda x: tvm_int8.steps(x, isa), flat, name="steps", pattern=OPAQUE))
+            levels = self._te(lambda x, s: tvm_int8.levels(x, lambda i: s[i, 1], zero, dot), flat, steps, name="levels")
+            found = self.builder_.emit(levels), zero, np.float32(1), steps
         else:
-            fixed, given = (number_of(expr) for expr in rounding.args[1:])
-            zero = int(given) + (tvm_int8.LOWEST if signed(isa) else 0)
-            levels = self._te(
-                lambda x: tvm_int8.levels(x, lambda _: tirx.const(fixed, "float32"), zero, isa), flat, name="levels"
-            )
-            found = self.builder_.emit(levels), zero, np.float32(fixed)
+            step, first = (number_of(expr) for expr in rounding.args[1:])
+            zero, rate = int(first) + dot.lowest, tirx.const(1 / step, "float32")
+            levels = self._te(lambda x: tvm_int8.levels(x, lambda _: rate, zero, dot), flat, name="levels")
+            found = self.builder_.emit(levels), zero, np.float32(step)
         self.levels[key] = found
         return found
 

@@ -11,7 +11,7 @@ import tvm_product
 import tvm_rows
 from tvm import relax, tirx
 from tvm.s_tir import Schedule
-from tvm_dot import dot_of
+from tvm_dot import intrinsic_of
 from tvm_isa import Isa, width_of
 from tvm_patterns import named
 
@@ -47,7 +47,7 @@ def _scheduled(name: str, function: Any, isa: Isa) -> Any:
         for block in after[:-1]:
             sch.compute_inline(block)
         in_words = len(sch.get_loops(product)) > _LOOPS_OF_A_PRODUCT
-        tvm_dense.schedule(sch, product, after[-1], dot_of(isa) if in_words else "")
+        tvm_dense.schedule(sch, product, after[-1], intrinsic_of(isa) if in_words else "")
     elif tvm_attention.CONTEXT in names:
         tvm_attention.schedule(sch, dict(zip(names, blocks, strict=True)), isa)
     elif tvm_product.PRODUCT in names:

@@ -11,8 +11,13 @@ from tvm.target import codegen
 from tvm_isa import Isa
 
 _VECTORS = {"avx512f": Isa(16, 32), "neon": Isa(4, 32), "avx": Isa(8, 16)}
-_DOTS = {"avx512f": ("avx512vnni", "vpdpbusd"), "neon": ("dotprod", "sdot"), "avx": ("avxvnni", "vpdpbusd")}
-"""What LLVM calls the instructions that sum products of bytes, of vectors of that width."""
+_DOTS = {
+    "avx512f": {"avx512vnni": "vpdpbusd", "avx512bw": "pmaddwd"},
+    "neon": {"dotprod": "sdot"},
+    "avx": {"avxvnni": "vpdpbusd", "avx2": "pmaddwd"},
+    "": {"sse2": "pmaddwd"},
+}
+"""What else a processor of such vectors may have, and the instruction for products of small integers it then has."""
 
 
 def target_of(spec: str) -> Any:
@@ -45,12 +50,12 @@ def is_foreign(target: Any) -> bool:
 
 
 def isa_of(target: Any) -> Isa:
-    """The widest vectors it has, by LLVM's features."""
-    for feature, isa in _VECTORS.items():
-        if codegen.target_has_features(feature, target):
-            extension, dot = _DOTS[feature]
-            return replace(isa, dot=dot) if codegen.target_has_features(extension, target) else isa
-    return Isa(4, 16)
+    """The widest vectors it has, by LLVM's features, and its best instruction for products of small integers."""
+    for feature, isa in (*_VECTORS.items(), ("", Isa(4, 16))):
+        if not feature or codegen.target_has_features(feature, target):
+            dots = (dot for also, dot in _DOTS[feature].items() if codegen.target_has_features(also, target))
+            return replace(isa, dot=next(dots, ""))
+    raise AssertionError("unreachable")
 
 
 def require_halves(target: Any) -> None:
