@@ -14,12 +14,14 @@ from hwnas.cli.options import (
     BeamOption,
     CacheOption,
     CacheTokensOption,
+    DataOption,
     DevicesOption,
     FamilyOption,
     JsonOption,
     SeedOption,
     SourceTokensOption,
     SpaceOption,
+    SupernetOption,
     TargetTokensOption,
     ThreadsOption,
     VocabularyOption,
@@ -57,13 +59,13 @@ def register(app: typer.Typer) -> None:
 def export(
     candidate: Annotated[Path, typer.Argument(help="Candidate file: winner.yml, or HAT's YAML.")],
     space: SpaceOption,
-    supernet: Annotated[Path, typer.Option("--supernet", help="Checkpoint made by hwnas train.")],
+    supernet: SupernetOption,
     out: Annotated[Path, typer.Option("--out", help="Folder of the bundle.")],
     lut: Annotated[
         Path | None, typer.Option("--table", help="Table whose prediction the bundle is held to, or a folder of them.")
     ] = None,
     latency_ms: Annotated[float | None, typer.Option(help="The limit the bundle is held to.")] = None,
-    data: Annotated[str, typer.Option("--data", help="g2p, or a folder made by hwnas data.")] = "g2p",
+    data: DataOption = "g2p",
     finetune_updates: Annotated[int, typer.Option(min=0, help="Training steps of the winner alone first.")] = 0,
     device: Annotated[str, typer.Option("--device", help="Device to prove it on.")] = "x86",
     form: Annotated[

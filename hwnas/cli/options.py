@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from latency_luts import LatencyLut
 
 SpaceOption = Annotated[str, typer.Option("--space", help="A shipped search space or a YAML file of yours.")]
+SupernetOption = Annotated[Path, typer.Option("--supernet", help="Checkpoint made by hwnas train.")]
+DataOption = Annotated[str, typer.Option("--data", help="g2p, or a folder made by hwnas data.")]
 FamilyOption = Annotated[
     str | None,
     typer.Option("--family", help="Family of your own, as package.module:Class, instead of the space's."),

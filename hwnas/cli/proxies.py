@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hwnas.cli.console import emit, guarded, progress_bar, say, table
-from hwnas.cli.options import FamilyOption, JsonOption, SeedOption, SpaceOption, ThreadsOption, WorkersOption, load
+from hwnas.cli.options import (
+    DataOption,
+    FamilyOption,
+    JsonOption,
+    SeedOption,
+    SpaceOption,
+    SupernetOption,
+    ThreadsOption,
+    WorkersOption,
+    load,
+)
 
 if TYPE_CHECKING:
     from hwnas.evaluators.trust import Trust
@@ -23,8 +33,8 @@ def register(app: typer.Typer) -> None:
 @guarded
 def proxies(
     space: SpaceOption,
-    supernet: Annotated[Path, typer.Option("--supernet", help="Checkpoint made by hwnas train.")],
-    data: Annotated[str, typer.Option("--data", help="g2p, or a folder made by hwnas data.")] = "g2p",
+    supernet: SupernetOption,
+    data: DataOption = "g2p",
     sample: Annotated[int, typer.Option(help="Random candidates to rank.")] = 40,
     proxy: Annotated[
         list[str] | None,

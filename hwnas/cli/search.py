@@ -15,12 +15,14 @@ from hwnas.cli.options import (
     BeamOption,
     CacheOption,
     CacheTokensOption,
+    DataOption,
     DevicesOption,
     FamilyOption,
     JsonOption,
     SeedOption,
     SourceTokensOption,
     SpaceOption,
+    SupernetOption,
     TargetTokensOption,
     ThreadsOption,
     VocabularyOption,
@@ -56,7 +58,7 @@ def register(app: typer.Typer) -> None:
 def search(
     context: typer.Context,
     space: SpaceOption,
-    supernet: Annotated[Path, typer.Option("--supernet", help="Checkpoint made by hwnas train.")],
+    supernet: SupernetOption,
     out: Annotated[Path, typer.Option("--out", help="Folder for the journals, search.json and winner.yml.")],
     luts: Annotated[
         list[Path] | None,
@@ -83,7 +85,7 @@ def search(
     peak_memory_mib: Annotated[
         float | None, typer.Option(help="Hard limit on weights, caches and activations, counted in fp32.")
     ] = None,
-    data: Annotated[str, typer.Option("--data", help="g2p, or a folder made by hwnas data.")] = "g2p",
+    data: DataOption = "g2p",
     method: Annotated[
         str,
         typer.Option(

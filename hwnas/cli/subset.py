@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hwnas.cli.console import emit, guarded, progress_bar, say, table
-from hwnas.cli.options import FamilyOption, JsonOption, SeedOption, SpaceOption, ThreadsOption, WorkersOption, load
+from hwnas.cli.options import (
+    DataOption,
+    FamilyOption,
+    JsonOption,
+    SeedOption,
+    SpaceOption,
+    SupernetOption,
+    ThreadsOption,
+    WorkersOption,
+    load,
+)
 
 if TYPE_CHECKING:
     from hwnas.evaluators.subset_file import ChosenSubset
@@ -26,9 +36,9 @@ def register(app: typer.Typer) -> None:
 @guarded
 def subset(
     space: SpaceOption,
-    supernet: Annotated[Path, typer.Option("--supernet", help="Checkpoint made by hwnas train.")],
+    supernet: SupernetOption,
     out: Annotated[Path, typer.Option("--out", help="The subset; beside it a folder of what it was chosen by.")],
-    data: Annotated[str, typer.Option("--data", help="g2p, or a folder made by hwnas data.")] = "g2p",
+    data: DataOption = "g2p",
     candidates: Annotated[
         int, typer.Option(help="Random candidates to evaluate on all pairs; the subset is chosen by them.")
     ] = 32,

@@ -8,7 +8,15 @@ from typing import Annotated
 import typer
 
 from hwnas.cli.console import emit, guarded, progress_bar, say
-from hwnas.cli.options import FamilyOption, JsonOption, SeedOption, SpaceOption, ThreadsOption, load
+from hwnas.cli.options import (
+    DataOption,
+    FamilyOption,
+    JsonOption,
+    SeedOption,
+    SpaceOption,
+    ThreadsOption,
+    load,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -21,7 +29,7 @@ def train(
     space: SpaceOption,
     out: Annotated[Path, typer.Option("--out", help="Checkpoint; also what a later run resumes from.")],
     updates: Annotated[int, typer.Option(min=1, help="Training steps, one random SubTransformer each.")] = 5000,
-    data: Annotated[str, typer.Option("--data", help="g2p, or a folder made by hwnas data.")] = "g2p",
+    data: DataOption = "g2p",
     batch: Annotated[int, typer.Option(min=1, help="Pairs a step.")] = 64,
     lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 1.5e-3,
     schedule: Annotated[str, typer.Option(help="constant, cosine or inverse_sqrt.")] = "constant",
