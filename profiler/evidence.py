@@ -280,7 +280,7 @@ def _of_board(samples: RoundSamples, clock_khz: float | None, throttled: Mapping
     if "throttles" not in samples.facts:
         found = throttled.get(samples.round)
     else:
-        found = "the board was throttled" if samples.facts["throttles"] else None
+        found = "the device was throttled" if samples.facts["throttles"] else None
     here_khz = samples.facts.get("load_khz")
     if found is None and here_khz and clock_khz and abs(here_khz / clock_khz - 1) > _CLOCK_CHANGED:
         return "the board's clock was another"

@@ -27,6 +27,8 @@ IDENTIFYING = (
     "numpy",
     "libc",
     "runtime",
+    "gpu_name",
+    "gpu_driver",
 )
 """The facts that count as they are; of ``frequency_khz`` its limits do, and the clock latencies are told on."""
 _LIMITS = ("min", "max", "hardware_max")

@@ -271,8 +271,9 @@ class _Run:
         cold_ms = warm_up(session, handle, self._evidence.calls[key]) if fresh else None
         before = session.counters()
         taken = session.time(handle, self._evidence.calls[key], self._plan.samples)
-        facts = _grown(before, session.counters())
-        first_ms = _grown(counted, before).get("first_call_ns", 0) / 1e6
+        loading, facts = _grown(counted, before), _grown(before, session.counters())
+        first_ms = loading.get("first_call_ns", 0) / 1e6
+        facts |= {name: loading[name] for name in loading if name == "gpu_loaded_bytes"}
         self._write(
             {
                 "kind": "sample",

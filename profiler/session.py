@@ -66,8 +66,9 @@ class TimingSession(Protocol):
         ``steal_jiffies`` (taken by the host of a virtual machine), ``pressure_us`` (some task
         waited for a CPU), ``wall_ns`` and ``raw_ns`` (the clock that counts, and the machine's
         undisciplined one), ``first_call_ns`` (spent in first calls of programs), ``throttles`` (grows
-        if a board is or was throttled since the last look), ``load_khz`` (grows by a board's clock
-        after the first and the last sample of whatever is timed).
+        if a board or a GPU is or was throttled since the last look), ``load_khz`` (grows by a board's clock
+        after the first and the last sample of whatever is timed), and of a GPU ``gpu_event_ns`` (samples, by
+        its own clock), ``gpu_sm_khz`` (as ``load_khz``) and ``gpu_loaded_bytes`` (taken by loading programs).
         """
         ...
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from .protocol import WorkerError
 
 NAME_BYTES = 96
-_GRAPHICS_SM, _TEMPERATURE_GPU = 1, 0
+_CLOCK_SM, _TEMPERATURE_GPU = 1, 0
 _BLOCKING_STREAM, _EVENT_DEFAULT = 0, 0
 _OUT_OF_MEMORY = 2
 
@@ -82,9 +82,9 @@ class CudaDriver(Protocol):
 class NvidiaDriver:
     """Implements :class:`CudaDriver`; raises :class:`WorkerError` where there is no driver or no GPU."""
 
-    def __init__(self) -> None:
+    def __init__(self, library: str = "libcuda.so.1", management: str = "libnvidia-ml.so.1") -> None:
         try:
-            self._cuda = ctypes.CDLL("libcuda.so.1")
+            self._cuda = ctypes.CDLL(library)
         except OSError as exc:
             raise WorkerError(f"no NVIDIA driver is here ({exc}); use provider: cpu") from exc
         device, context, stream = ctypes.c_int(), ctypes.c_void_p(), ctypes.c_void_p()
@@ -96,7 +96,7 @@ class NvidiaDriver:
         bus = ctypes.create_string_buffer(32)
         self._call("cuDeviceGetPCIBusId", bus, 32, device)
         self._stream = stream.value or 0
-        self._nvml = Nvml.opened(bus.value)
+        self._nvml = Nvml.opened(management, bus.value)
 
     @property
     def stream(self) -> int:
@@ -176,14 +176,14 @@ class Nvml:
         self._fixed = GpuState(
             name=self._text("nvmlDeviceGetName", device),
             driver=self._text("nvmlSystemGetDriverVersion"),
-            sm_max_mhz=self._number("nvmlDeviceGetMaxClockInfo", _GRAPHICS_SM),
+            sm_max_mhz=self._number("nvmlDeviceGetMaxClockInfo", _CLOCK_SM),
         )
 
     @classmethod
-    def opened(cls, bus: bytes) -> Nvml | None:
+    def opened(cls, name: str, bus: bytes) -> Nvml | None:
         """Of the GPU on that PCI bus; None if the library is not there or refuses."""
         try:
-            library = ctypes.CDLL("libnvidia-ml.so.1")
+            library = ctypes.CDLL(name)
         except OSError:
             return None
         device = ctypes.c_void_p()
@@ -198,7 +198,7 @@ class Nvml:
         return GpuState(
             self._fixed.name,
             self._fixed.driver,
-            self._number("nvmlDeviceGetClockInfo", _GRAPHICS_SM),
+            self._number("nvmlDeviceGetClockInfo", _CLOCK_SM),
             self._fixed.sm_max_mhz,
             self._number("nvmlDeviceGetPowerUsage"),
             self._number("nvmlDeviceGetTemperature", _TEMPERATURE_GPU),

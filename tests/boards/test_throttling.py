@@ -134,7 +134,7 @@ def test_a_board_that_slows_down_by_40_percent(state: dict[str, float], board: B
         assert outcome.quarantined["the board's clock was another"] >= seen / 2
         return
     assert not any(counted)
-    assert outcome.quarantined == {"the board was throttled": seen}
+    assert outcome.quarantined == {"the device was throttled": seen}
     assert outcome.throttled == ("frequency capped", "throttled")
     assert "note: the board was throttled (frequency capped, throttled): cool it" in str(outcome)
     quiet, _ = board([]).profile(tmp_path / "quiet")

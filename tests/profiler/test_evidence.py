@@ -186,7 +186,7 @@ def test_another_cpu_is_refused_and_other_changes_are_told(tmp_path: Path) -> No
     ("told", "reason"),
     [
         ({"throttles": 0}, None),  # it throttled in that round, and not during this visit
-        ({"throttles": 1}, "the board was throttled"),
+        ({"throttles": 1}, "the device was throttled"),
         ({"throttles": 0, "load_khz": 1_000_000}, "the board's clock was another"),
         ({"throttles": 0, "load_khz": 1_499_000}, None),
     ],
