@@ -20,6 +20,7 @@ from hwnas.errors import DeployError
 from hwnas.families.base import Vocabularies
 from hwnas.families.deployed import as_deployed
 from profiler import DeviceBusyError, LocalDevice, SessionError
+from profiler.exporting import format_of
 from tests.contracts.toolchains import need
 from tests.deploy.without import run_without
 from tests.training.toy import FAMILY, SPACE
@@ -118,10 +119,14 @@ def test_ranges_are_taken_from_answers_to_training_inputs(model, task, runtime: 
     assert any(sample["position"].item() > 0 for sample in decoder.representative)
 
 
+@pytest.mark.parametrize("runtime", ["onnxruntime", pytest.param("tvm", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("precision", ["int8", "int8-dynamic", "fp16"])
-def test_another_precision_tells_what_it_costs(export, tmp_path: Path, task, precision: str) -> None:
-    manifest = export(tmp_path / "bundle", precision=precision)
-    assert (manifest["format"], manifest["precision"]) == ("onnx", precision)
+def test_another_precision_tells_what_it_costs(export, tmp_path: Path, task, runtime: str, precision: str) -> None:
+    if runtime == "tvm":
+        need("tvm")
+    device = HERE.model_copy(update={"runtime": runtime})
+    manifest = export(tmp_path / "bundle", device=device, precision=precision)
+    assert (manifest["format"], manifest["precision"]) == (format_of(runtime), precision)
     change = manifest["quality_change"]
     assert (change["split"], change["inputs"]) == ("test", 25)
     assert change["calibrated_on"] > 20

@@ -10,7 +10,7 @@ onnx = pytest.importorskip("onnx", reason="what the compiler reads")
 from contracts.exporter import ExporterContract, feed, step  # noqa: E402
 
 from exporters import Artifact, ExportError  # noqa: E402
-from exporters.tvm import CompilationError, TvmExporter  # noqa: E402
+from exporters.tvm import PRECISIONS, CompilationError, TvmExporter  # noqa: E402
 from profiler.errors import ToolchainError  # noqa: E402
 from profiler.exporting import open_exporter  # noqa: E402
 
@@ -23,14 +23,16 @@ class Pretends:
     def __init__(self, failure: str = "") -> None:
         self.failure = failure
         self.asked: list[onnx.ModelProto] = []
+        self.precisions: list[str] = []
 
     def compile(self, graph, library, precision, log):
         self.asked.append(onnx.load(graph))
+        self.precisions.append(precision)
         if self.failure:
             log.write_text("everything it printed")
             raise CompilationError(self.failure)
         library.write_bytes(b"a library of " + graph.read_bytes())
-        return {"kernels": ["dense"], "narrowed_bytes": 0}
+        return {"kernels": ["dense"], "narrowed_bytes": {"fp16": 2, "int8-dynamic": 3}.get(precision, 0)}
 
 
 class TestPretended(ExporterContract):
@@ -50,6 +52,26 @@ def test_the_graph_the_compiler_reads_has_fixed_shapes(tmp_path: Path) -> None:
     assert artifact.producer.endswith("/pretends-1")
     assert artifact.streamed_bytes >= 4 * (8 * 8 + 8)
     assert Artifact.load(artifact.path) == artifact
+
+
+def test_ranges_from_data_stand_in_the_graph_and_all_else_is_left_to_the_compiler(tmp_path: Path) -> None:
+    compiler = Pretends()
+    exporter = TvmExporter(compiler)
+    made = {each: exporter.export(*feed(), tmp_path / f"{each}.tvm", precision=each) for each in PRECISIONS}
+    assert tuple(compiler.precisions) == PRECISIONS
+    rounding = {
+        each: sum(node.op_type == "QuantizeLinear" for node in graph.graph.node)
+        for each, graph in zip(made, compiler.asked, strict=True)
+    }
+    assert rounding["int8"] >= 2
+    assert {each: rounding[each] for each in PRECISIONS if each != "int8"} == dict.fromkeys(
+        ("fp32", "fp16", "int8-dynamic"), 0
+    )
+    assert [artifact.precision for artifact in made.values()] == list(PRECISIONS)
+    tolerances = [made[each].tolerance for each in ("fp32", "fp16", "int8-dynamic", "int8")]
+    assert tolerances == sorted(set(tolerances))
+    assert made["int8-dynamic"].streamed_bytes == made["fp32"].streamed_bytes - 3
+    assert made["int8"].streamed_bytes < made["fp32"].streamed_bytes
 
 
 def test_a_failure_is_one_line_with_its_log_and_leaves_nothing_else(tmp_path: Path) -> None:
