@@ -37,8 +37,8 @@ def quantise(graph: Path, precision: str, samples: Sequence[Arrays]) -> None:
 def quantise_modules(graph: Path, precisions: Mapping[str, str]) -> None:
     """Rewrite the products with weights of some modules in ``int8-dynamic``; every other node stays as it is.
 
-    ``precisions`` are by the paths of modules, which the names of their nodes contain. Raises ValueError for another
-    precision or a module that has no product, and what :func:`quantise` raises.
+    ``precisions`` are by the paths of modules, which the names of their nodes contain (by torchscript; dynamo names
+    none). Raises ValueError for another precision or a module that has no product, and what :func:`quantise` raises.
     """
     import onnx
 
