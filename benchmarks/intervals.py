@@ -130,7 +130,7 @@ def measure(
     progress = _every_tenth(say)
     models = replace(sampling, calibration=0, check=0, extra=tuple(candidates))
     plan = build_plan(space, family, space.workload, models, OnnxExporter(), cache, progress, operators=())
-    with open_for(device, cache, say) as opener:
+    with open_for(device, say) as opener:
         target = target_of(opener)
         subject = {"space": space.name, "fingerprint": space.fingerprint}
         content = run_plan([opener], [target], plan, out, lut.workload, subject, progress)

@@ -63,7 +63,7 @@ def plan_of(space_name: str, operators: int, seconds: float) -> Plan:
 
 def ours(plan: Plan, device: Device, journal: Path) -> Latencies:
     """Rounds in fresh processes, corrected by references, for the plan's budget; both clocks from the same records."""
-    opener = partial(open_session, device, artifact_cache())
+    opener = partial(open_session, device)
     session = opener()
     target = session.target
     session.close()
@@ -87,7 +87,7 @@ def on_clock(journal: Path, clock: Clock) -> Mapping[str, float]:
 def theirs(protocol: Protocol, plan: Plan, device: Device) -> Latencies:
     """One process, one program after another, for as many seconds as the plan's budget."""
     assert plan.budget_s is not None
-    session = open_session(device, artifact_cache())
+    session = open_session(device)
     began = time.monotonic()
     try:
         handles = {item.name: session.load(item.program) for item in plan.items}

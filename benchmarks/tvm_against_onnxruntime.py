@@ -81,8 +81,13 @@ class Ratio:
 
 
 def runtime_of(name: str) -> str:
-    """What runs, apart from how it was compiled."""
-    return "tvm" if name == TUNED else name
+    """What runs, apart from how it was compiled and in which precision."""
+    return "tvm" if name == TUNED else name.partition(":")[0]
+
+
+def precision_of(name: str) -> str:
+    """``int8-dynamic`` of ``tvm:int8-dynamic``."""
+    return name.partition(":")[2] or "fp32"
 
 
 def subjects(runtime: str, operators: Sequence[str], cache: Path) -> Iterator[tuple[str, Artifact]]:
@@ -93,21 +98,29 @@ def subjects(runtime: str, operators: Sequence[str], cache: Path) -> Iterator[tu
     space = load_space("hat_wmt14_ende")
     family = as_deployed(get_family(space.family), runtime_of(runtime))
     with open_exporter(runtime_of(runtime), tuned=runtime == TUNED) as exporter:
-        yield from _exported(exporter, space, family, operators, cache, "")
+        yield from _exported(exporter, space, family, operators, cache, "", precision_of(runtime))
 
 
 def _exported(
-    exporter: Exporter, space: SearchSpace, family: Family, operators: Sequence[str], cache: Path, prefix: str
+    exporter: Exporter,
+    space: SearchSpace,
+    family: Family,
+    operators: Sequence[str],
+    cache: Path,
+    prefix: str,
+    precision: str = "fp32",
 ) -> Iterator[tuple[str, Artifact]]:
     code = f"{prefix}{code_fingerprint(family)}"
     for text in operators:
         spec = OperatorSpec.parse(text.replace("]", ",precision=fp32]"))
-        yield text, export_cached(f"{code}/{spec}", partial(family.module, spec), cache, exporter)
+        module = partial(family.module, spec)
+        yield text, export_cached(f"{code}/{spec}", module, cache, exporter, precision=precision)
     for beam in (1, 5):
         graphs = _Graphs(space, family, beam)
         for name in ("encoder", "decoder_step") if beam == 5 else ("decoder_step",):
             key = f"{code}/{exporter.format}/{space.fingerprint}/largest/{beam}/{name}"
-            yield f"{name}[largest,beam={beam}]", export_cached(key, partial(graphs.get, name), cache, exporter)
+            artifact = export_cached(key, partial(graphs.get, name), cache, exporter, precision=precision)
+            yield f"{name}[largest,beam={beam}]", artifact
 
 
 class _Graphs:
@@ -129,7 +142,7 @@ class _Graphs:
 
 
 def measure(
-    runtimes: Sequence[str], threads: int, rounds: int, operators: Sequence[str], cache: Path
+    runtimes: Sequence[str], threads: int, rounds: int, operators: Sequence[str], cache: Path, baseline: str
 ) -> Mapping[str, list[Ratio]]:
     """Ratios of every runtime to the baseline; refused if an output is not PyTorch's."""
     artifacts = {runtime: dict(subjects(runtime, operators, cache)) for runtime in runtimes}
@@ -139,7 +152,7 @@ def measure(
         print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
         for runtime in rng.sample(list(runtimes), len(runtimes)):
             device = LocalDevice(name=f"this by {runtime}", kind="local", runtime=runtime_of(runtime), threads=threads)
-            with closing(open_session(device, cache)) as session:
+            with closing(open_session(device)) as session:
                 for name, artifact in artifacts[runtime].items():
                     if runtime == TUNED and artifact.sha256 == artifacts["tvm"][name].sha256:
                         continue
@@ -155,7 +168,7 @@ def measure(
             Ratio(
                 name,
                 statistics.median(values),
-                against(BASELINE, name, values),
+                against(baseline, name, values),
                 against("tvm", name, values) if runtime == TUNED else 1.0,
             )
             for name, values in by_name.items()
@@ -177,9 +190,9 @@ def _latency_ms(session: TimingSession, artifact: Artifact, threads: int, *, pro
     return statistics.fmean(each[: (SAMPLES + 1) // 2])
 
 
-def available() -> list[str]:
-    """The runtimes that can be measured here."""
-    found = [BASELINE, "tvm"]
+def available(baseline: str) -> list[str]:
+    """The baseline, and the runtimes that can be measured here."""
+    found = [baseline, "tvm"]
     if state(get_toolchain("litert-torch")) == "installed" and importlib.util.find_spec("ai_edge_litert"):
         found.append("litert")
     return found
@@ -206,30 +219,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--runtimes", nargs="+", default=None, help="beside onnxruntime")
+    parser.add_argument("--runtimes", nargs="+", default=None, help="beside the baseline; tvm:int8 and the like")
+    parser.add_argument("--baseline", default=BASELINE, help="onnxruntime:int8 and the like")
     parser.add_argument("--tune", type=float, default=None, metavar="MINUTES", help="tune, and measure tvm-tuned too")
     parser.add_argument("--only", default="", help="operators whose name holds this")
     parser.add_argument("--cache", type=Path, default=None)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    runtimes = [BASELINE, *arguments.runtimes] if arguments.runtimes else available()
+    runtimes = [arguments.baseline, *arguments.runtimes] if arguments.runtimes else available(arguments.baseline)
     operators = [text for text in OPERATORS.split() if arguments.only in text]
     cache = arguments.cache or artifact_cache()
     if arguments.tune is not None:
         tune(arguments.tune, operators, cache)
         runtimes.append(TUNED)
-    found = {n: measure(runtimes, n, arguments.rounds, operators, cache) for n in arguments.threads}
+    found = {n: measure(runtimes, n, arguments.rounds, operators, cache, arguments.baseline) for n in arguments.threads}
     if arguments.json:
         print(json.dumps({n: {r: [asdict(e) for e in es] for r, es in f.items()} for n, f in found.items()}))
         return
     for threads, by_runtime in found.items():
-        _print(threads, by_runtime)
+        _print(threads, by_runtime, arguments.baseline)
 
 
-def _print(threads: int, by_runtime: Mapping[str, list[Ratio]]) -> None:
-    others = [runtime for runtime in by_runtime if runtime != BASELINE]
-    print(f"{threads} thread(s){'':<65}{BASELINE:>12}" + "".join(f"{runtime:>18}" for runtime in others))
-    for place, base in enumerate(by_runtime[BASELINE]):
+def _print(threads: int, by_runtime: Mapping[str, list[Ratio]], baseline: str) -> None:
+    others = [runtime for runtime in by_runtime if runtime != baseline]
+    print(f"{threads} thread(s){'':<65}{baseline:>12}" + "".join(f"{runtime:>18}" for runtime in others))
+    for place, base in enumerate(by_runtime[baseline]):
         cells = "".join(f"{by_runtime[r][place].latency_ms:10.3f} {by_runtime[r][place].ratio:7.2f}" for r in others)
         print(f"{base.subject:<76}{base.latency_ms:9.3f} ms{cells}")
     for runtime in others:

@@ -144,7 +144,7 @@ def measure(
     with ExitStack() as stack:
         for runtime, precision in forms:
             program = deployed(space, candidate, workload, runtime, precision, cache)
-            session = open_session(LocalDevice(name="here", kind="local", runtime=runtime), cache)
+            session = open_session(LocalDevice(name="here", kind="local", runtime=runtime))
             stack.callback(session.close)
             ways[f"hwnas: {runtime} {precision}"] = by_session(session, program)
         rng, taken = random.Random(0), {way: [] for way in ways}

@@ -93,7 +93,7 @@ def measured_check(
     choice = ModelChoice(explanation.candidate, "extra")
     code = code_fingerprint(family)
     program = model_item(model.space, family, model.workload, choice, OnnxExporter(), cache, code).program
-    with opened(device, cache, waiting) as session:
+    with opened(device, waiting) as session:
         if not isinstance(session, ProfilingSession):
             raise SessionError(f"{device.name} cannot be profiled node by node; explain without --measure")
         _prove(session, program)

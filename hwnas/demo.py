@@ -207,7 +207,7 @@ def run_demo(
         manifest = export_bundle(
             space, family, best.candidate, model, task, workload, device,
             Promise(limit_ms, best.predicted_ms, str(table.target)), out / "bundle",
-            cache=cache, say=say, measuring=shown.update, waiting=say,
+            say=say, measuring=shown.update, waiting=say,
         )  # fmt: skip
     if format_of(device.runtime) == "onnx":  # no other runtime tells the times of nodes
         with step("profiling the winner"):

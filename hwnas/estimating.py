@@ -185,7 +185,7 @@ class _Prover:
         return parity.max_abs_error
 
     def _run(self, artifact: Artifact) -> Parity:
-        session = self._session or open_session(self._device, self._cache)
+        session = self._session or open_session(self._device)
         self._session = session
         handle = session.load(Program.single(artifact))
         outputs = session.run(handle)

@@ -130,7 +130,7 @@ def measure_finalists(
     require_measures(device)
     with exporter_for(device) as exporter:
         plan = build_plan(space, family, workload, sampling, exporter, cache, quietly, operators=())
-    with open_for(device, cache, waiting) as opener:
+    with open_for(device, waiting) as opener:
         target = target_of(opener)
         if table is not None and target != table.target:
             raise SearchError(f"the table is of {table.target}, this is {target}; profile the space here first")

@@ -68,7 +68,7 @@ def profile_shared(
 
     with ExitStack() as held:
         held.enter_context(alone_on(*(host_of(board) for board in boards), waiting=waiting))
-        openers = {board.name: held.enter_context(opener_of(board, cache, waiting)) for board in boards}
+        openers = {board.name: held.enter_context(opener_of(board, waiting)) for board in boards}
         found = measure_shared(
             openers, plan, journals_of(out), workload=workload.as_dict(), progress=show,
             subject={"space": space.name, "fingerprint": space.fingerprint},

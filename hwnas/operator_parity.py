@@ -64,7 +64,7 @@ def compare_operators(
     with exporter_for(device) as exporter:
         plan = build_plan(space, family, workload, sampling, exporter, cache, exporting, operators=operators)
     found = []
-    with closing(open_session(device, cache)) as session:
+    with closing(open_session(device)) as session:
         target = str(session.target)
         for done, item in enumerate(plan.items):
             comparing(done, len(plan.items), item.name)

@@ -227,7 +227,7 @@ def profile_space(
     with exporter_for(device) as exporter:
         plan = build_plan(space, family, workload, sampling, exporter, cache, exporting)
     journal_path = journal_of(out)
-    with open_for(device, cache, waiting) as opener:
+    with open_for(device, waiting) as opener:
         target = target_of(opener)
         subject = {"space": space.name, "fingerprint": space.fingerprint}
         content = run_plan([opener], [target], plan, journal_path, workload.as_dict(), subject, measuring)
@@ -240,20 +240,20 @@ def profile_space(
 
 @contextmanager
 def opened(
-    device: Device, cache: Path, waiting: Callable[[str], None] | None = None, *, as_it_is: bool = False
+    device: Device, waiting: Callable[[str], None] | None = None, *, as_it_is: bool = False
 ) -> Iterator[TimingSession]:
     """A session on ``device``, closed at the end of the block, with nobody else measuring there.
 
     ``waiting`` is told who does, and then waited; without it :class:`profiler.DeviceBusyError` is raised.
     A board that is hot or throttled is waited for, unless it is wanted ``as_it_is``.
     """
-    with open_for(device, cache, waiting, as_it_is=as_it_is) as opener, closing(opener()) as session:
+    with open_for(device, waiting, as_it_is=as_it_is) as opener, closing(opener()) as session:
         yield session
 
 
 @contextmanager
 def open_for(
-    device: Device, cache: Path, waiting: Callable[[str], None] | None = None, *, as_it_is: bool = False
+    device: Device, waiting: Callable[[str], None] | None = None, *, as_it_is: bool = False
 ) -> Iterator[Opener]:
     """What opens sessions on ``device``, with nobody else measuring there until the end of the block.
 
@@ -261,7 +261,7 @@ def open_for(
     """
     with (
         alone_on(host_of(device), waiting=waiting),
-        opener_of(device, cache, waiting, as_it_is=as_it_is) as opener,
+        opener_of(device, waiting, as_it_is=as_it_is) as opener,
     ):
         yield opener
 

@@ -112,7 +112,7 @@ def profile_runtimes(
         openers: dict[str, Opener] = {}
         for strand in strands:
             if strand.device.runtime not in openers:
-                openers[strand.device.runtime] = stack.enter_context(opener_of(strand.device, cache, waiting))
+                openers[strand.device.runtime] = stack.enter_context(opener_of(strand.device, waiting))
         targets = {runtime: target_of(opener) for runtime, opener in openers.items()}
         items = tuple(
             replace(item, name=f"{strand.name}/{item.name}", target=str(targets[strand.device.runtime]))

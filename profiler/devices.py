@@ -148,8 +148,8 @@ def open_transport(device: LocalDevice | SshDevice) -> Transport:
     return cast("Transport", getattr(import_module(module), function)(device))
 
 
-def open_session(device: Device, cache_folder: Path) -> TimingSession:
-    """Start what times programs on ``device``; ``cache_folder`` may keep what can be used again.
+def open_session(device: Device) -> TimingSession:
+    """Start what times programs on ``device``.
 
     Raises :class:`DeviceError` for a simulated device: what runs nowhere can only be estimated.
     """

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from pathlib import Path
 
 from profiler.devices import Device, open_session, require_times
 from profiler.errors import ConnectionLostError, JournalError, ProfilerError, SessionError
@@ -70,7 +69,7 @@ class Openings:
 
 @contextmanager
 def opener_of(
-    device: Device, cache: Path, waiting: Callable[[str], None] | None = None, *, as_it_is: bool = False
+    device: Device, waiting: Callable[[str], None] | None = None, *, as_it_is: bool = False
 ) -> Iterator[Opener]:
     """What opens sessions on ``device``; a board keeps its connection, and its lock, until the end of the block.
 
@@ -80,7 +79,7 @@ def opener_of(
     """
     require_times(device)
     if not isinstance(device, SshDevice):
-        yield partial(open_session, device, cache)
+        yield partial(open_session, device)
         return
     from profiler.ssh_sessions import SshSessions
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hwnas.cli.console import emit, guarded, progress_bar, say
-from hwnas.cli.options import CacheOption, DevicesOption, JsonOption, WaitOption, cache_folder
+from hwnas.cli.options import DevicesOption, JsonOption, WaitOption
 
 
 def register(app: typer.Typer) -> None:
@@ -24,7 +24,6 @@ def deploy(
         float | None, typer.Option("--sustained", min=0.05, help="Minutes to run it without a pause after that.")
     ] = None,
     devices: DevicesOption = None,
-    cache: CacheOption = None,
     wait: WaitOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -41,7 +40,7 @@ def deploy(
     board = require_board(load_devices(devices).get(device))
     with progress_bar("measuring") as bar, progress_bar("sustained") as long_bar:
         seen = put(
-            bundle, board, cache=cache_folder(cache), sustained_s=None if sustained is None else 60 * sustained,
+            bundle, board, sustained_s=None if sustained is None else 60 * sustained,
             say=say, measuring=bar.update, sustaining=long_bar.update, waiting=say if wait else None,
         )  # fmt: skip
     emit(seen, json, lambda: describe(seen, trusted_manifest(bundle), device))

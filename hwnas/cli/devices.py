@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hwnas.cli.console import emit, guarded, say, table
-from hwnas.cli.options import DevicesOption, JsonOption, WaitOption, cache_folder
+from hwnas.cli.options import DevicesOption, JsonOption, WaitOption
 
 EXIT_CODES = {"disturbed": 3, "unusable": 1}
 
@@ -64,7 +64,7 @@ def validate(
         if isinstance(device, SimulatedDevice):
             entry |= {"engine": device.engine, "configuration": device.configuration}
         elif open_sessions:
-            with closing(open_session(device, cache_folder(None))) as session:
+            with closing(open_session(device)) as session:
                 entry |= {"target": str(session.target), "facts": session.facts()}
         found.append(entry)
     emit(
@@ -98,7 +98,7 @@ def check(
     from profiler.preflight import Surveyor, judge
 
     device = load_devices(devices).get(name)
-    with opened(device, cache_folder(None), say if wait else None, as_it_is=True) as session:
+    with opened(device, say if wait else None, as_it_is=True) as session:
         if not isinstance(session, Surveyor):
             raise SessionError(f"{name} is a {device.kind} device, on which nothing disturbs a measurement")
         found = judge(session.survey(seconds), session.target)

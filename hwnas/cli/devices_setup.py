@@ -52,7 +52,7 @@ def setup(
     with closing(open_ssh(board)) as transport:
         transport.lock(say if wait else None)
         installed = set_up(name, transport, transport.folder, [each.runtime for each in wanted], wheels, say)
-    proven = {each.runtime: prove(each, cache_folder(None)) for each in wanted}
+    proven = {each.runtime: prove(each) for each in wanted}
     emit(
         {"device": name, **installed.as_dict(), "proven": proven},
         json,

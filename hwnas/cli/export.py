@@ -12,7 +12,6 @@ from hwnas.cli.export_told import tell
 from hwnas.cli.options import (
     BatchOption,
     BeamOption,
-    CacheOption,
     CacheTokensOption,
     DataOption,
     DevicesOption,
@@ -26,7 +25,6 @@ from hwnas.cli.options import (
     ThreadsOption,
     VocabularyOption,
     WaitOption,
-    cache_folder,
     load,
     note_losses,
     workload_of,
@@ -84,7 +82,6 @@ def export(
     threads: ThreadsOption = 1,
     seed: SeedOption = 0,
     devices: DevicesOption = None,
-    cache: CacheOption = None,
     family: FamilyOption = None,
     wait: WaitOption = False,
     json: JsonOption = False,
@@ -147,7 +144,7 @@ def export(
         with progress_bar("measuring") as bar:
             return export_bundle(
                 loaded, kind, chosen, model, task, workload, one.device, held, place,
-                precision=one.precision, cache=cache_folder(cache), decoded=decoded, say=say,
+                precision=one.precision, decoded=decoded, say=say,
                 measuring=bar.update, waiting=say if wait else None, quality=quality,
             )  # fmt: skip
 

@@ -39,7 +39,6 @@ def deploy(
     folder: Path,
     device: SshDevice,
     *,
-    cache: Path,
     sustained_s: float | None = None,
     say: Say = lambda message: None,
     measuring: Progress = quietly,
@@ -76,7 +75,7 @@ def deploy(
     journal = None
     if not device.measures:
         say(f"comparing with PyTorch on {device.name}")
-        seen |= _compared(artifacts, device, cache)
+        seen |= _compared(artifacts, device)
     else:
         journal = folder.with_name(f".{folder.name}.{device.name}.journal.jsonl")
         say(f"comparing and measuring on {device.name}")
@@ -84,12 +83,12 @@ def deploy(
             "bundle", program, artifacts, device, journal,
             workload=manifest["workload"], about=manifest["space"],
             meta={"role": "bundle", "candidate": manifest["architecture"]},
-            cache=cache, measuring=measuring, waiting=waiting,
+            measuring=measuring, waiting=waiting,
         )  # fmt: skip
         seen |= {"source": "measured", **measured.as_dict(), "sustained": None}
         if sustained_s is not None:
             say(f"running without a pause on {device.name}")
-            seen["sustained"] = _sustained(program, device, cache, sustained_s, sustaining, waiting)
+            seen["sustained"] = _sustained(program, device, sustained_s, sustaining, waiting)
     seen["held"] = held_by(seen, manifest["limit_ms"])
     manifest = add_deployment(folder, device.name, seen, journal)
     with closing(open_ssh(device)) as transport:
@@ -163,8 +162,8 @@ def _answers(
     return {"asked": len(examples), "equal": len(examples) - len(different), "different": different}
 
 
-def _compared(artifacts: Mapping[str, Artifact], device: SshDevice, cache: Path) -> dict[str, object]:
-    with closing(open_session(device, cache)) as session:
+def _compared(artifacts: Mapping[str, Artifact], device: SshDevice) -> dict[str, object]:
+    with closing(open_session(device)) as session:
         target, parity = session.target, {}
         for name, artifact in artifacts.items():
             handle = session.load(Program.single(artifact))
@@ -177,12 +176,11 @@ def _compared(artifacts: Mapping[str, Artifact], device: SshDevice, cache: Path)
 def _sustained(
     program: Program,
     device: SshDevice,
-    cache: Path,
     seconds: float,
     sustaining: Callable[[float, float], None],
     waiting: Say | None,
 ) -> dict[str, object]:
-    with opened(device, cache, waiting) as session:
+    with opened(device, waiting) as session:
         return sustain(session, session.load(program), seconds, sustaining).as_dict()
 
 

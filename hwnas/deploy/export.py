@@ -26,7 +26,6 @@ from hwnas.deploy.verify import Comparison, compare_decoding
 from hwnas.errors import DeployError
 from hwnas.families.base import Family
 from hwnas.families.deployed import as_deployed, own_family
-from hwnas.files import artifact_cache
 from hwnas.profiling import Progress, program_of, quietly
 from hwnas.space import Candidate, SearchSpace
 from hwnas.workload import Workload
@@ -56,7 +55,6 @@ def export_bundle(
     out: Path,
     *,
     precision: str = "fp32",
-    cache: Path | None = None,
     decoded: int = 500,
     with_quality: bool = True,
     quality: dict[str, object] | None = None,
@@ -108,7 +106,6 @@ def export_bundle(
             workload=workload.as_dict(),
             about={"space": space.name, "fingerprint": space.fingerprint},
             meta={"role": "bundle", "candidate": candidate.as_dict()},
-            cache=cache or artifact_cache(),
             measuring=measuring,
             waiting=waiting,
         )

@@ -44,7 +44,6 @@ def measure_bundle(
     workload: Mapping[str, int],
     about: Mapping[str, str],
     meta: Mapping[str, object],
-    cache: Path,
     measuring: Progress = quietly,
     waiting: Callable[[str], None] | None = None,
 ) -> Measured:
@@ -55,7 +54,7 @@ def measure_bundle(
     item = PlanItem(name, "model", program, dict(meta))
     # samples as long as those of tables and finalists: longer ones hold more of the neighbours' disturbance
     plan = Plan((item,), rounds=ROUNDS, min_rounds=MIN_ROUNDS, half_width=HALF_WIDTH)
-    with open_for(device, cache, waiting) as opener:
+    with open_for(device, waiting) as opener:
         target = target_of(opener)
         content = run_plan([opener], [target], plan, journal, workload, about, measuring)
     measurement = content.measured(target, name)

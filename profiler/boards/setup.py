@@ -78,14 +78,14 @@ def set_up(
     return Installed(board, place, versions, wanted, made["python"], True)
 
 
-def prove(device: SshDevice, cache: Path) -> str:
+def prove(device: SshDevice) -> str:
     """Run a graph whose answer is known on a device; its runtime with its version. Nothing is timed.
 
     Raises :class:`profiler.ParityError` if the answer is another one.
     """
     with tempfile.TemporaryDirectory(prefix="hwnas-") as folder:
         known = known_graph(device, Path(folder))
-        with closing(open_session(device, cache)) as session:
+        with closing(open_session(device)) as session:
             check_parity(known, session.run(session.load(Program.single(known))), device.name)
             return session.target.runtime
 

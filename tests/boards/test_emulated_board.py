@@ -121,7 +121,7 @@ def test_operators_give_there_what_they_give_here(emulated: Emulated, name: str)
             none = Sampling(calibration=0, check=0)
             plan = build_plan(loaded, family, loaded.workload, none, exporter, cache, quietly, operators)
         artifacts.append([item.program.stages[0].artifact for item in plan.items])
-    with closing(open_session(here, cache)) as x86, closing(open_session(there, cache)) as arm:
+    with closing(open_session(here)) as x86, closing(open_session(there)) as arm:
         assert arm.facts()["machine"] == "aarch64"
         for ours, theirs in zip(*artifacts, strict=True):
             expected, outputs = outputs_of(x86, ours), outputs_of(arm, theirs)
@@ -149,7 +149,7 @@ def test_nothing_is_timed_there(emulated: Emulated) -> None:
     assert "exporting" not in ran.err
     assert not (emulated.shell.folder / "pi.lut.jsonl").exists()
     known = known_graph(emulated.device("pi"), emulated.shell.folder)
-    with closing(open_session(emulated.device("pi"), emulated.shell.cache)) as session:
+    with closing(open_session(emulated.device("pi"))) as session:
         handle = session.load(Program.single(known))
         for timed in (lambda: session.time(handle, 1), lambda: session.reference("compute", 1)):
             with pytest.raises(SessionError, match="pi is emulated: what its emulator takes is no latency"):
@@ -159,7 +159,7 @@ def test_nothing_is_timed_there(emulated: Emulated) -> None:
 def test_a_bundle_is_deployed_and_answers_without_a_host(
     emulated: Emulated, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    bundle = exported(tmp_path / "the 'bundle'", monkeypatch, emulated.shell.cache)
+    bundle = exported(tmp_path / "the 'bundle'", monkeypatch)
     told = emulated.shell("deploy", bundle, "--device", "pi", "--json").json
     assert told["source"] == "emulated"
     assert "measured_ms" not in told
@@ -189,7 +189,7 @@ def test_clean_leaves_the_home_as_it_was(emulated: Emulated) -> None:
     assert [path.name for path in emulated.board.home.iterdir()] == []
 
 
-def exported(out: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> Path:
+def exported(out: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A bundle of the toy model, as it is before training."""
     import torch
 
@@ -206,6 +206,6 @@ def exported(out: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> Path:
     here = LocalDevice(name="here", kind="local")
     export_bundle(
         SPACE, FAMILY, candidate, model, task, SPACE.workload, here, Promise(5.0), out,
-        cache=cache, decoded=5, with_quality=False,
+        decoded=5, with_quality=False,
     )  # fmt: skip
     return out

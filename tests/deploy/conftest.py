@@ -46,9 +46,8 @@ def model(task: Task, tmp_path_factory: pytest.TempPathFactory) -> nn.Module:
 
 
 @pytest.fixture(scope="session")
-def export(model: nn.Module, task: Task, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Export]:
+def export(model: nn.Module, task: Task) -> Iterator[Export]:
     """Export the model to a folder, with what is to be different from the usual."""
-    cache = tmp_path_factory.mktemp("cache")
     patch = pytest.MonkeyPatch()
     patch.setattr(measured, "ROUNDS", 2)  # how precise the latency is, no test here asks
 
@@ -57,7 +56,7 @@ def export(model: nn.Module, task: Task, tmp_path_factory: pytest.TempPathFactor
         device = changes.pop("device", HERE)
         return export_bundle(
             SPACE, FAMILY, CANDIDATE, changes.pop("model", model), changes.pop("task", task),
-            changes.pop("workload", workload), device, promise or Promise(), out, cache=cache, decoded=25, **changes,
+            changes.pop("workload", workload), device, promise or Promise(), out, decoded=25, **changes,
         )  # fmt: skip
 
     yield run

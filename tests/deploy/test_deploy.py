@@ -21,7 +21,6 @@ from hwnas.deploy import measured
 from hwnas.deploy.board import deploy, describe, held_by
 from hwnas.deploy.runner import Bundle
 from hwnas.errors import DeployError
-from profiler.hardware import SshDevice
 from profiler.transports.ssh import open_ssh
 
 
@@ -52,7 +51,7 @@ def deployed(
     """A bundle after it was deployed, and what was seen; its limit is 5 ms."""
     folder = tmp_path_factory.mktemp("deployed")
     bundle = Path(shutil.copytree(greedy_bundle, folder / 'it\'s a "bundle"'))
-    return bundle, put(bundle, server.device(), folder, sustained_s=1.2)
+    return bundle, deploy(bundle, server.device(), sustained_s=1.2)
 
 
 @pytest.fixture
@@ -76,10 +75,6 @@ def manifest_of(folder: Path) -> dict[str, Any]:
 def changed(folder: Path, **fields: object) -> Path:
     (folder / "manifest.json").write_text(json.dumps(manifest_of(folder) | fields))
     return folder
-
-
-def put(folder: Path, device: SshDevice, tmp_path: Path, **options: Any) -> dict[str, Any]:
-    return deploy(folder, device, cache=tmp_path / "cache", **options)
 
 
 def test_what_was_seen_there_is_in_the_manifest(
@@ -161,7 +156,7 @@ def test_a_promise_that_is_broken_and_an_answer_that_is_another_end_with_3(bundl
 
 
 @pytest.mark.slow
-def test_an_interrupted_deployment_goes_on(bundle: Path, server: Sshd, tmp_path: Path) -> None:
+def test_an_interrupted_deployment_goes_on(bundle: Path, server: Sshd) -> None:
     def stop(done: int, total: int, note: str) -> None:
         if done == 1:
             raise KeyboardInterrupt
@@ -170,13 +165,13 @@ def test_an_interrupted_deployment_goes_on(bundle: Path, server: Sshd, tmp_path:
     del manifest["examples"]  # a bundle of older code
     (bundle / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(KeyboardInterrupt):
-        put(bundle, server.device(), tmp_path, measuring=stop)
+        deploy(bundle, server.device(), measuring=stop)
     (journal,) = bundle.parent.glob(".bundle.*.journal.jsonl")
     taken = journal.read_text()
     assert "deployments" not in manifest_of(bundle)
     server.await_quiet()
     said: list[str] = []
-    seen = put(bundle, server.device(), tmp_path, say=said.append)
+    seen = deploy(bundle, server.device(), say=said.append)
     assert (bundle / "deployed.pi.journal.jsonl").read_text().startswith(taken), "what was taken is not taken again"
     assert not journal.exists()
     assert seen["answers"] == {"asked": 0, "equal": 0, "different": []}
@@ -220,7 +215,7 @@ def test_a_board_that_cannot_run_it_says_what_to_do(bundle: Path, server: Sshd, 
     bare.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n')
     bare.chmod(0o755)
     with pytest.raises(DeployError, match=r"^pi: .*hwnas-run does not run there: .*; run: hwnas devices setup pi$"):
-        put(bundle, server.device(python=str(bare)), tmp_path)
+        deploy(bundle, server.device(python=str(bare)))
 
 
 def test_setup_and_clean_are_for_boards(shell: Shell) -> None:

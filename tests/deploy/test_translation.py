@@ -71,7 +71,7 @@ class Chain:
         return hwnas(
             "export", self.folder / f"candidate{candidate}.yml", "--space", self.folder / "little.yaml",
             "--supernet", self.folder / "supernet.pt", "--data", self.folder / "data", "--out", self.bundle,
-            "--cache", self.folder / "cache", "--finetune-updates", 10, "--json",
+            "--finetune-updates", 10, "--json",
         )  # fmt: skip
 
     @property

@@ -67,7 +67,7 @@ def test_it_is_decoded_where_it_runs(bundle: Path) -> None:
 
 @pytest.mark.slow
 def test_it_is_deployed(bundle: Path, device: SshDevice, tmp_path: Path) -> None:
-    seen = board.deploy(Path(shutil.copytree(bundle, tmp_path / "b")), device, cache=tmp_path / "cache")
+    seen = board.deploy(Path(shutil.copytree(bundle, tmp_path / "b")), device)
     assert seen["target"].startswith("pi/tvm-")
     asked = len(manifest_of(bundle)["examples"])
     assert seen["answers"] == {"asked": asked, "equal": asked, "different": []}
@@ -90,7 +90,7 @@ def test_one_that_was_compiled_for_another_says_how_to_make_one(
     (other / "manifest.json").write_text(json.dumps(manifest))
     message = r"encoder\.tvm does not load here: .*, or export it for this board: hwnas export --device pi$"
     with pytest.raises(DeployError, match=message):
-        board.deploy(other, device, cache=tmp_path / "cache")
+        board.deploy(other, device)
 
 
 def test_a_board_whose_processor_is_not_known_is_compiled_for_by_nobody() -> None:

@@ -31,9 +31,9 @@ def shared() -> Iterator[TfliteExporter]:
 
 
 @pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory):
+def session():
     device = LocalDevice(name="here", kind="local", runtime="litert")
-    session = open_session(device, tmp_path_factory.mktemp("cache"))
+    session = open_session(device)
     yield session
     session.close()
 

@@ -31,9 +31,9 @@ def shared() -> Iterator[TvmExporter]:
 
 
 @pytest.fixture(scope="module", params=[1, 2])
-def session(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
+def session(request: pytest.FixtureRequest):
     device = LocalDevice(name="here", kind="local", runtime="tvm", threads=request.param)
-    session = open_session(device, tmp_path_factory.mktemp("cache"))
+    session = open_session(device)
     yield session
     session.close()
 

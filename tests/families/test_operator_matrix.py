@@ -50,7 +50,7 @@ Opened = tuple[Exporter, TimingSession]
 
 
 @pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Opened]]:
+def opened() -> Iterator[Callable[[str], Opened]]:
     """The exporter and a session of each runtime that is asked for, opened once."""
     known: dict[str, Opened] = {}
     with ExitStack() as stack:
@@ -61,7 +61,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
                     need(TOOLCHAINS[runtime])
                 exporter = stack.enter_context(open_exporter(runtime))
                 device = LocalDevice(name="here", kind="local", runtime=runtime)
-                session = open_session(device, tmp_path_factory.mktemp("cache"))
+                session = open_session(device)
                 stack.callback(session.close)
                 known[runtime] = exporter, session
             return known[runtime]

@@ -71,7 +71,7 @@ def sessions(monkeypatch: pytest.MonkeyPatch) -> dict[str, FakeSession]:
     def exporter_for(device):
         yield StandInExporter()
 
-    monkeypatch.setattr(openings, "open_session", lambda device, cache: found[device.runtime])
+    monkeypatch.setattr(openings, "open_session", lambda device: found[device.runtime])
     monkeypatch.setattr(finalists, "exporter_for", exporter_for)
     return found
 

@@ -171,7 +171,7 @@ def test_random_search_spends_as_much(supernet, tmp_path: Path) -> None:
 def device(monkeypatch: pytest.MonkeyPatch) -> FakeSession:
     """This machine, every model taking 0.3 ms on it; nothing is really exported or timed."""
     session = FakeSession(TARGET, default_ms=0.3)
-    monkeypatch.setattr(openings, "open_session", lambda device, cache: session)
+    monkeypatch.setattr(openings, "open_session", lambda device: session)
     monkeypatch.setattr(onnx_exporter, "OnnxExporter", StandInExporter)
     return session
 

@@ -25,9 +25,9 @@ def golden(stem: str) -> Artifact:
 
 
 @pytest.fixture(scope="module")
-def shared_session(tmp_path_factory: pytest.TempPathFactory):
+def shared_session():
     device = LocalDevice(name="here", kind="local", runtime="litert")
-    session = open_session(device, tmp_path_factory.mktemp("cache"))
+    session = open_session(device)
     yield session
     session.close()
 
@@ -131,7 +131,7 @@ def test_a_file_that_is_none(shared_session: TimingSession, tmp_path: Path) -> N
     assert "\n" not in str(caught.value)
 
 
-def test_without_the_runtime_the_extra_is_named(tmp_path: Path) -> None:
+def test_without_the_runtime_the_extra_is_named() -> None:
     class Bare(LocalTransport):
         """A device whose Python has only the standard library and numpy."""
 
@@ -162,7 +162,7 @@ def test_the_interpreter_of_old_boards_runs_what_we_export(tmp_path: Path, preci
     need("tflite-runtime")
     need("litert-torch")
     device = LocalDevice(name="here", kind="local", runtime="tflite")
-    session = open_session(device, tmp_path)
+    session = open_session(device)
     try:
         assert session.target.runtime == "tflite-2.14.0"
         assert str(session.facts()["numpy"]).startswith("1.")
@@ -179,11 +179,11 @@ def test_the_interpreter_of_old_boards_runs_what_we_export(tmp_path: Path, preci
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stem", ["linear", "linear-int8", "feed", "feed-int8", "counting", "embedding-int8"])
-def test_the_interpreter_of_old_boards_runs_the_files_of_new_ones(tmp_path: Path, stem: str) -> None:
+def test_the_interpreter_of_old_boards_runs_the_files_of_new_ones(stem: str) -> None:
     from contracts.toolchains import need
 
     need("tflite-runtime")
-    session = open_session(LocalDevice(name="here", kind="local", runtime="tflite"), tmp_path)
+    session = open_session(LocalDevice(name="here", kind="local", runtime="tflite"))
     try:
         check_parity(golden(stem), session.run(session.load(Program.single(golden(stem)))), "here")
     finally:
@@ -193,4 +193,4 @@ def test_the_interpreter_of_old_boards_runs_the_files_of_new_ones(tmp_path: Path
 def test_without_its_environment_the_old_interpreter_is_named(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(ToolchainError, match="run: hwnas toolchain install tflite-runtime"):
-        open_session(LocalDevice(name="here", kind="local", runtime="tflite"), tmp_path)
+        open_session(LocalDevice(name="here", kind="local", runtime="tflite"))

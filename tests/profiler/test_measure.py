@@ -138,7 +138,7 @@ from test_measure import make_plan, start
 
 folder, at, real = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "real"
 def open_here():
-    session = open_session(LocalDevice(name="here", kind="local"), folder) if real else FakeSession()
+    session = open_session(LocalDevice(name="here", kind="local")) if real else FakeSession()
     if real:
         print(session.pid, flush=True)
     return session
@@ -200,7 +200,7 @@ def test_killed_with_a_real_worker_and_continued(tmp_path: Path) -> None:
     assert all(wait_gone(int(worker)) for worker in workers)
     before = timed(tmp_path / "j")
     assert before
-    here = partial(open_session, LocalDevice(name="here", kind="local"), tmp_path)
+    here = partial(open_session, LocalDevice(name="here", kind="local"))
     start(tmp_path / "j", make_plan(tmp_path), list(read_journal(tmp_path / "j").header.targets), [here])
     after = timed(tmp_path / "j")
     assert after[: len(before)] == before

@@ -280,9 +280,9 @@ def test_facts_of_older_code_are_no_other_device():
     )  # fmt: skip
 
 
-def test_this_machine_is_surveyed_by_the_worker(tmp_path):
+def test_this_machine_is_surveyed_by_the_worker():
     pytest.importorskip("onnxruntime", reason="the worker's runtime")
-    session = open_session(LocalDevice(name="here", kind="local"), tmp_path)
+    session = open_session(LocalDevice(name="here", kind="local"))
     try:
         assert isinstance(session, Surveyor)
         told = session.survey(0.3)

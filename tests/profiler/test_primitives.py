@@ -96,7 +96,7 @@ def test_a_loop_is_profiled_by_the_runtime(tmp_path):
             ),
         )
     )  # fmt: skip
-    session = open_session(LocalDevice(name="here", kind="local"), tmp_path)
+    session = open_session(LocalDevice(name="here", kind="local"))
     try:
         assert isinstance(session, ProfilingSession)
         handle = session.load(program)

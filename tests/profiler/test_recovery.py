@@ -193,7 +193,7 @@ def test_a_real_worker_that_dies_or_hangs_in_a_round(tmp_path: Path, monkeypatch
     workers: list[worker_session.WorkerSession] = []
 
     def opener() -> worker_session.WorkerSession:
-        session = open_session(LocalDevice(name="here", kind="local"), tmp_path)
+        session = open_session(LocalDevice(name="here", kind="local"))
         assert isinstance(session, worker_session.WorkerSession)
         workers.append(session)
         if len(workers) == 2:  # the first round's

@@ -29,8 +29,8 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
 
 
 @pytest.fixture(scope="module")
-def shared_session(tmp_path_factory: pytest.TempPathFactory):
-    session = open_session(DEVICE, tmp_path_factory.mktemp("cache"))
+def shared_session():
+    session = open_session(DEVICE)
     yield session
     session.close()
 
@@ -82,9 +82,9 @@ def test_all_of_a_program_moves_to_another_device(tmp_path: Path) -> None:
     assert returned.shape == (1, 5, 16)
 
 
-def test_other_threads_than_one_are_taken(tmp_path: Path, artifacts: dict[str, Artifact]) -> None:
+def test_other_threads_than_one_are_taken(artifacts: dict[str, Artifact]) -> None:
     device = DEVICE.model_copy(update={"threads": 2})
-    with open_session(device, tmp_path) as session:
+    with open_session(device) as session:
         assert check_parity(
             artifacts["feed"], session.run(session.load(Program.single(artifacts["feed"]))), "here"
         ).passed

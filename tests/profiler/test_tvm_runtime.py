@@ -38,9 +38,9 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Get:
 
 
 @pytest.fixture(scope="module")
-def shared_session(tmp_path_factory: pytest.TempPathFactory):
+def shared_session():
     need("tvm")
-    session = open_session(DEVICE, tmp_path_factory.mktemp("cache"))
+    session = open_session(DEVICE)
     yield session
     session.close()
 
@@ -139,4 +139,4 @@ def test_without_the_runtime_the_toolchain_is_named(tmp_path: Path, monkeypatch:
         WorkerSession(LocalTransport(), DEVICE)  # hwnas's own Python, which has no TVM
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "empty"))
     with pytest.raises(ToolchainError, match="hwnas toolchain install tvm"):
-        open_session(DEVICE, tmp_path)
+        open_session(DEVICE)

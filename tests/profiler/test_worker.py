@@ -27,8 +27,8 @@ ONE = LocalDevice(name="here", kind="local")
 
 
 @pytest.fixture(scope="module")
-def shared_session(tmp_path_factory: pytest.TempPathFactory):
-    session = open_session(ONE, tmp_path_factory.mktemp("cache"))
+def shared_session():
+    session = open_session(ONE)
     yield session
     session.close()
 
@@ -258,7 +258,7 @@ def test_no_worker_is_left_when_the_driver_is_killed() -> None:
     assert wait_gone(int(done.stdout))
 
 
-def test_ctrl_c_does_not_end_the_worker(tmp_path: Path) -> None:
+def test_ctrl_c_does_not_end_the_worker() -> None:
     with WorkerSession(LocalTransport(), ONE) as session:
         os.kill(session.pid, signal.SIGINT)
         assert session.facts()["threads"] == 1

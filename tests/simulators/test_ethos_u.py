@@ -212,7 +212,7 @@ def test_operators_of_a_transformer_run_on_the_npu_and_the_same_files_in_litert(
 
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=GOLDEN, capture_output=True, check=False).stdout
     estimators = {name: open_estimator(load_devices(SHIPPED).get(name)) for name in SHIPPED_DEVICES}
-    session = open_session(LocalDevice(name="here", kind="local", runtime="litert"), tmp_path)
+    session = open_session(LocalDevice(name="here", kind="local", runtime="litert"))
     try:
         with open_exporter("ethos-u") as exporter:
             for number, spec in enumerate(transformer_operators(random.Random(commit))):

@@ -186,11 +186,11 @@ def test_a_configuration_is_all_its_parameters() -> None:
     assert str(target) == f"a/systolic-1+{device().configuration[:8]}/threads=1/estimated"
 
 
-def test_nothing_runs_on_a_simulated_device(tmp_path: Path) -> None:
+def test_nothing_runs_on_a_simulated_device() -> None:
     with pytest.raises(
         DeviceError, match="'a' is simulated: nothing runs or is measured there, it can only be estimated"
     ):
-        open_session(device(), tmp_path)
+        open_session(device())
 
 
 @pytest.mark.parametrize(
