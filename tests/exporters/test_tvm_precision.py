@@ -153,6 +153,16 @@ def test_what_a_product_that_reads_twice_is_given_is_rounded_once(shared, tmp_pa
         assert sum("levels" in kernel for kernel in counts.kernels) == 1, precision
 
 
+def test_a_table_of_rows_stays_narrow(shared, session, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Embedding(5000, 64), nn.Linear(64, 16))
+    inputs = GraphInputs({"x": torch.randint(0, 5000, (2, 7))}, ("y",))
+    plain = shared.export(module, inputs, tmp_path / "plain.tvm")
+    artifact = shared.export(module, inputs, tmp_path / "x.tvm", precision="int8")
+    assert artifact.size_bytes < 0.5 * plain.size_bytes
+    assert np.abs(outputs(session, artifact)["y"] - outputs(session, plain)["y"]).max() > 0
+
+
 def test_a_processor_that_cannot_widen_fp16(tmp_path: Path) -> None:
     need("tvm")
     inputs = GraphInputs({"x": torch.ones(3, 4)}, ("y",))

@@ -17,6 +17,7 @@ from tvm.relax.expr_functor import PyExprMutator, mutator
 from tvm_dot import dot_of
 from tvm_isa import Isa, Tile, tiles
 from tvm_patterns import Attention, attention_of, axes_of, named, number_of, part, shape_of, view_of
+from tvm_tables import narrow
 
 OUT_ELEMENTWISE_FUSIBLE, OPAQUE = 4, 8
 """Values of TVM's ``OpPatternKind``: what FuseOps may fuse with what follows, and what it leaves alone."""
@@ -187,5 +188,5 @@ def lowered(mod: Any, isa: Isa, choose: Callable[[int, int, int], Tile], precisi
     ``precision``: of products with weights. ``int8`` is that of a graph which says where it rounds
     (``relax.quantize`` and back), and to which levels. Also gives by how many bytes weights became narrower.
     """
-    lowering = Lowering(relax.transform.FoldConstant()(mod), isa, choose, precision)
+    lowering = Lowering(relax.transform.FoldConstant()(narrow(mod)), isa, choose, precision)
     return relax.get_pipeline("zero")(lowering.run()), lowering.narrowed_bytes
