@@ -14,7 +14,7 @@ from latency_luts import OperatorSpec
 class Cost:
     """What one operator adds to a prediction: ``count`` calls of ``each_ms``, in all ``total_ms``.
 
-    ``label`` is its kind with the sizes that differ within the space, ``share`` is of the
+    ``label`` is its kind with the sizes (and precision) that differ within the space, ``share`` is of the
     prediction. ``interval_ms`` is the table's 95 % interval of its row, carried through the
     calibration, of ``total_ms``; ``None`` if the table has none.
     """
@@ -83,10 +83,12 @@ def explain(model: TableLatency, candidate: Candidate) -> Explanation:
 
 
 def _label(operator: OperatorSpec, model: TableLatency) -> str:
-    values = defaultdict(set)
+    values: dict[str, set[int | str]] = defaultdict(set)
     for term in model.terms:
         if term.operator.kind == operator.kind:
+            values["precision"].add(term.operator.precision)
             for name, value in term.operator.sizes:
                 values[name].add(value)
     sizes = [f"{name} {value}" for name, value in operator.sizes if len(values[name]) > 1]
+    sizes += [operator.precision] if len(values["precision"]) > 1 else []
     return " ".join([operator.kind.replace("_", " "), *([f"({', '.join(sizes)})"] if sizes else [])])

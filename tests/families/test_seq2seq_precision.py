@@ -171,3 +171,31 @@ def test_the_loss_of_a_candidate_is_that_of_its_graphs(tmp_path: Path) -> None:
             lost = np.abs(logits[0] - exact[row, position].numpy()).max()
             assert error < 1e-5
             assert lost > 1e-3
+
+
+@pytest.mark.parametrize("attended", [1, 2])
+def test_quantising_is_within_products_in_graphs_as_they_run(attended: int, tmp_path: Path) -> None:
+    """What a table counts where: no node at a border, but for memory that several layers' keys and values share."""
+    onnx = pytest.importorskip("onnx", reason="reads what is run")
+    torch = pytest.importorskip("torch", reason="makes the model")
+    ort = pytest.importorskip("onnxruntime", reason="optimises the graphs")
+    from exporters.onnx import OnnxExporter
+
+    torch.manual_seed(3)
+    values = quantised(set(BLOCKS) - {"encoder_ffn_bits", "decoder_self_bits"}).as_dict()
+    values |= {name: attended for name in values if name.startswith("decoder_attended")}
+    model = FAMILY.model(MIXED, MIXED.candidate(values), VOCABULARIES)
+    kinds = {}
+    for name, (module, inputs) in FAMILY.graphs(model, MIXED.workload).graphs.items():
+        artifact = OnnxExporter().export(module, inputs, tmp_path / f"{name}.onnx")
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        options.optimized_model_filepath = str(tmp_path / f"{name}.run.onnx")
+        ort.InferenceSession(artifact.path, options, providers=["CPUExecutionProvider"])
+        kinds[name] = Counter(node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node)
+    layers = values["decoder_layers"]
+    assert kinds["encoder"]["DynamicQuantizeMatMul"] == 2 * values["encoder_layers"]
+    assert kinds["encoder"]["MatMulIntegerToFloat"] == layers
+    assert kinds["encoder"]["DynamicQuantizeLinear"] == 1
+    assert kinds["decoder_step"]["DynamicQuantizeMatMul"] == 4 * layers + 1
+    assert kinds["decoder_step"]["DynamicQuantizeLinear"] == 0
