@@ -17,31 +17,42 @@ from .cuda_driver import CudaDriver
 from .protocol import Request, WorkerError
 from .stages import Arrays, aligned, check_wiring, evaluate, inputs_of, lookup, outputs_of, require_stages, source
 
+WARM_UP_CALLS = 5
+"""Calls of a profile that are not looked at."""
 _CPU_WITH_POOL = (1, 0, 2)
 """A device and its allocator, as the virtual machine is told of them: the first CPU, and memory that is kept."""
+_GPU_WITH_POOL = (2, 0, 2)
+"""The first GPU of CUDA's, likewise."""
 
 
 class TvmRuntime:
     """Programs on TVM's runtime library alone: of the package ``tvm`` nothing else is used, nor has to be there.
 
     A graph has fixed shapes and keeps its state. A library does not tell the names of its inputs and outputs;
-    they are those of the reference, in its order.
+    they are those of the reference, in its order. With a ``driver`` they run on the first GPU, each call to its
+    end; that path has not been run on one yet.
     """
 
     def __init__(self, threads: int, driver: CudaDriver | None) -> None:
-        if driver is not None:
-            raise WorkerError("the runtime tvm runs on the CPU only; use provider: cpu")
         os.environ["TVM_NUM_THREADS"] = str(threads)
         os.environ["TVM_BIND_THREADS"] = "0"  # or it would leave the cores this process was given
         try:
             import tvm_ffi  # type: ignore[import-not-found, unused-ignore]
 
-            library = Path(str(metadata.distribution("apache-tvm").locate_file("tvm"))) / "lib" / "libtvm_runtime.so"
-            ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)
+            folder = Path(str(metadata.distribution("apache-tvm").locate_file("tvm"))) / "lib"
+            ctypes.CDLL(str(folder / "libtvm_runtime.so"), ctypes.RTLD_GLOBAL)
         except (ImportError, OSError) as exc:
             raise WorkerError(f"the runtime tvm is not here ({exc}); run: hwnas toolchain install tvm") from exc
-        self.version = f"tvm-{metadata.version('apache-tvm')}"
-        self.ffi = tvm_ffi
+        self.version = f"tvm-{metadata.version('apache-tvm')}" + ("" if driver is None else "+cuda")
+        self.ffi, self.driver = tvm_ffi, driver
+        self.device: Any = None  # the CPU
+        self.devices = (*_CPU_WITH_POOL, *_CPU_WITH_POOL)  # of values, and of shapes
+        if driver is not None:
+            try:
+                ctypes.CDLL(str(folder / "libtvm_runtime_cuda.so"), ctypes.RTLD_GLOBAL)
+            except OSError as exc:
+                raise WorkerError(f"TVM's library for GPUs does not load ({exc}); install CUDA 13's runtime") from exc
+            self.device, self.devices = tvm_ffi.device("cuda", 0), (*_GPU_WITH_POOL, *_CPU_WITH_POOL)
 
     def open(self, path: str) -> Any:
         """The virtual machine of a library."""
@@ -49,23 +60,64 @@ class TvmRuntime:
             library = Path(folder) / "graph.so"  # the loader goes by the suffix
             library.symlink_to(Path(path).resolve())
             machine = self.ffi.load_module(str(library), keep_module_alive=False)["vm_load_executable"]()
-        machine["vm_initialization"](*_CPU_WITH_POOL, *_CPU_WITH_POOL)  # of values, and of shapes
+        machine["vm_initialization"](*self.devices)
         return machine
 
     def tensor(self, array: Any) -> Any:
-        """A copy, aligned as TVM's kernels expect it."""
+        """A copy on the device, aligned as TVM's kernels expect it."""
         value = aligned(array.nbytes).view(array.dtype).reshape(array.shape)
         value[...] = array
-        return self.ffi.from_dlpack(value)
+        return self._moved(self.ffi.from_dlpack(value), self.device)
+
+    def array(self, tensor: Any) -> Any:
+        """A tensor's values in numpy."""
+        return np.from_dlpack(self._moved(tensor, None if self.device is None else self.ffi.device("cpu", 0)))
+
+    def _moved(self, tensor: Any, device: Any) -> Any:
+        """A copy on another device; with None itself."""
+        if device is None:
+            return tensor
+        moved = self.ffi.get_global_func("runtime.TVMTensorAllocWithScope")(tensor.shape, tensor.dtype, device, None)
+        self.ffi.get_global_func("runtime.TVMTensorCopyFromTo")(tensor, moved)
+        if self.driver is not None:
+            self.driver.synchronize()
+        return moved
 
     def load(self, stages: list[Request]) -> TvmProgram:
         """A virtual machine for every stage, and what moves values between them."""
         return TvmProgram(self, stages)
 
+    def profile(self, stages: list[Request], calls: int) -> list[Request]:
+        """Kernel times of a program, by machines of its own: to be watched slows them down."""
+        program = self.load(stages)
+        watched = {stage["name"]: Instrument() for stage in stages}
+        for name, instrument in watched.items():
+            program.graphs[name].machine["set_instrument"](self.ffi.convert(instrument))
+        names: dict[str, list[str]] = {}
+        times: dict[str, list[Any]] = {name: [] for name in watched}
+        for call in range(WARM_UP_CALLS + calls):
+            for run in program.calls:
+                run()
+            for name, instrument in watched.items():
+                names[name], taken = instrument.taken()
+                if call >= WARM_UP_CALLS:
+                    times[name].append(taken)
+        self.unload(program)
+        return [
+            {
+                "name": stage["name"],
+                "runs": stage["repeat"],
+                "nodes": kernel_times(names[stage["name"]], np.array(times[stage["name"]]), stage["repeat"]),
+            }
+            for stage in stages
+        ]
+
     def unload(self, program: Any) -> None:
         """Free the program's machines and values."""
         for held in (program.calls, program.graphs):
             held.clear()
+        if self.driver is not None:
+            self.ffi.get_global_func("vm.builtin.memory_manager.clear")()  # what is kept for programs to come
 
 
 class TvmProgram:
@@ -86,6 +138,8 @@ class TvmProgram:
             self.graphs[stage["name"]] = graph
             for iteration in range(stage["repeat"]):
                 self.calls.append(self._call(stage, graph, iteration, reference))
+                if runtime.driver is not None:
+                    self.calls.append(runtime.driver.synchronize)
 
     def evaluate(self, replaced: Arrays | None) -> Arrays:
         """Outputs of the last stage, by the calls that are timed, for the reference inputs or others."""
@@ -142,7 +196,7 @@ class TvmGraph:
 
     def results(self) -> Arrays:
         """Its last outputs, by name."""
-        return {name: np.from_dlpack(value) for name, value in zip(self.names, self.outputs, strict=True)}
+        return {name: self.runtime.array(value) for name, value in zip(self.names, self.outputs, strict=True)}
 
     def tensor(self, name: str, value: Any) -> Any:
         """An input's value in the memory and the type it is wanted in."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import tvm
 from tvm.target import codegen
+from tvm_cuda import gpu_target
 from tvm_isa import Isa
 
 _VECTORS = {"avx512f": Isa(16, 32), "neon": Isa(4, 32), "avx": Isa(8, 16)}
@@ -21,10 +22,14 @@ _DOTS = {
 
 
 def target_of(spec: str) -> Any:
-    """``native``, a tag of TVM's or a target in JSON; raises ``ValueError`` for anything else."""
+    """``native``, ``cuda`` (the GPU here), ``cuda/sm_86``, a tag of TVM's or a target in JSON; else ``ValueError``."""
     if spec == "native":
         return tvm.target.Target({"kind": "llvm", "mcpu": codegen.llvm_get_system_cpu()})
+    if spec == "cuda":
+        return gpu_target()
     try:
+        if spec.startswith("cuda/"):
+            return gpu_target(spec.removeprefix("cuda/"))
         target = tvm.target.Target(json.loads(spec) if spec.startswith("{") else spec)
     except (ValueError, TypeError, RuntimeError) as exc:
         first = (str(exc).strip() or "unknown").splitlines()[0]
@@ -37,8 +42,10 @@ def target_of(spec: str) -> Any:
 
 
 def name_of(target: Any) -> str:
-    """Processor, triple and attributes."""
+    """Processor, triple and attributes; or a GPU's architecture."""
     attributes = target.attrs
+    if str(target.kind) == "cuda":
+        return f"cuda-{attributes['arch']}"
     parts = [str(attributes.get("mcpu", "generic")), str(attributes.get("mtriple", "") or "")]
     return "-".join(["llvm", *(part for part in parts if part), *(str(a) for a in attributes.get("mattr", ()) or ())])
 

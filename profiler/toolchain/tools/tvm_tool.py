@@ -18,6 +18,7 @@ import tvm  # noqa: E402
 from native_output import printing_to  # noqa: E402
 from tvm import tirx  # noqa: E402
 from tvm.relax.frontend.onnx import from_onnx  # noqa: E402
+from tvm_cuda import compiled  # noqa: E402
 from tvm_isa import tiles  # noqa: E402
 from tvm_linking import link  # noqa: E402
 from tvm_lowering import lowered  # noqa: E402
@@ -53,24 +54,32 @@ def compile_graph(
 ) -> dict[str, object]:
     """Compile the ONNX file ``graph`` for ``target`` to the shared object ``library``.
 
-    ``target``: ``native``, a tag of TVM's (``raspberry-pi/4b-aarch64``) or a target in JSON; ``records``: the file
-    that :func:`tune` writes; ``precision``: see :func:`tvm_lowering.lowered`. What the compiler prints goes to
+    ``target``: ``native``, a tag of TVM's (``raspberry-pi/4b-aarch64``), a target in JSON or ``cuda``; ``records``: the
+    file that :func:`tune` writes; ``precision``: see :func:`tvm_lowering.lowered`. What the compiler prints goes to
     ``log``, which is left only if it fails. Returns ``kernels``, the functions there are, and ``narrowed_bytes``, by
     which weights are smaller than in the graph.
     """
     with printing_to(log):
         found = target_of(target)
-        isa = isa_of(found)
-        if precision == "fp16":
-            require_halves(found)
-        with found:
-            mod, narrowed = lowered(_read(graph), isa, _records(records, found).choose(isa), precision)
-            mod = scheduled(mod, isa)
-            built = tvm.compile(mod, found)
+        if str(found.kind) == "cuda":
+            (built, kernels), narrowed = compiled(_read(graph), found, precision), 0
+        else:
+            built, kernels, narrowed = _for_processor(_read(graph), found, precision, _records(records, found))
         link(built, Path(library), found)
     Path(log).unlink()
-    kernels = sorted(v.name_hint for v, f in mod.functions_items() if isinstance(f, tirx.PrimFunc))
     return {"kernels": kernels, "narrowed_bytes": narrowed}
+
+
+def _for_processor(mod: Any, found: Any, precision: str, records: Records) -> tuple[Any, list[str], int]:
+    isa = isa_of(found)
+    if precision == "fp16":
+        require_halves(found)
+    with found:
+        mod, narrowed = lowered(mod, isa, records.choose(isa), precision)
+        mod = scheduled(mod, isa)
+        built = tvm.compile(mod, found)
+    kernels = sorted(v.name_hint for v, f in mod.functions_items() if isinstance(f, tirx.PrimFunc))
+    return built, kernels, narrowed
 
 
 def problems(graph: str) -> list[list[int]]:
