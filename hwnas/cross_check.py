@@ -11,6 +11,7 @@ from pathlib import Path
 from hwnas.changed import changed_since
 from hwnas.explain import Explanation
 from hwnas.families.base import Family
+from hwnas.families.deployed import as_in_table
 from hwnas.families.fingerprint import code_fingerprint
 from hwnas.latency import TableLatency
 from hwnas.profiling import model_item, opened
@@ -19,6 +20,7 @@ from hwnas.scopes import Scopes
 from latency_luts import OperatorSpec
 from profiler import Device, Program, RoundSamples, SessionError, TimingSession, check_parity
 from profiler.devices import require_measures
+from profiler.exporting import exporter_for
 from profiler.primitives import Primitive, ProfilingSession, primitives
 
 PROFILES, CALLS = 3, 200
@@ -49,8 +51,8 @@ class CrossCheck:
     ``profile_ms`` the sum of all nodes, ``elsewhere_ms`` of those that belong to no operator (both
     on the wall clock), ``primitives_ms`` by kind of node. ``moved_share`` is the part of the
     operators' time that the two place differently (total variation distance of the shares),
-    ``None`` if no node could be placed. ``changed`` says how the device differs from when the table
-    was made.
+    ``None``, and no rows, if no node could be placed: kernels of TVM have no names of ours.
+    ``changed`` says how the device differs from when the table was made.
     """
 
     rows: tuple[Beside, ...]
@@ -67,10 +69,10 @@ class CrossCheck:
 
 
 def require_profile(device: Device) -> None:
-    """Refuse a device whose runtime takes no ONNX graph, for no other has a profile of its nodes."""
+    """Refuse a device whose runtime has no profile of its nodes."""
     from profiler.exporting import format_of
 
-    if format_of(device.runtime) != "onnx":
+    if format_of(device.runtime) not in ("onnx", "tvm"):
         raise SessionError(f"{device.name} runs {device.runtime}, which tells no times of nodes; leave --measure out")
 
 
@@ -87,12 +89,12 @@ def measured_check(
     Raises :class:`profiler.ProfilerError` if the device fails, its runtime cannot profile, its
     outputs are not PyTorch's, or somebody else measures there (see :func:`hwnas.profiling.opened`).
     """
-    from exporters.onnx import OnnxExporter
-
     require_measures(device)
     choice = ModelChoice(explanation.candidate, "extra")
-    code = code_fingerprint(family)
-    program = model_item(model.space, family, model.workload, choice, OnnxExporter(), cache, code).program
+    deployed = as_in_table(family, model.lut)
+    with exporter_for(device) as exporter:
+        code = code_fingerprint(deployed)
+        program = model_item(model.space, deployed, model.workload, choice, exporter, cache, code).program
     with opened(device, waiting) as session:
         if not isinstance(session, ProfilingSession):
             raise SessionError(f"{device.name} cannot be profiled node by node; explain without --measure")
@@ -144,10 +146,11 @@ def cross_check(
         else:
             in_profile[_label(*owner, merged)] += node.latency_ms
     placed = bool(in_profile)
+    labels = dict.fromkeys([*in_table, *in_profile]) if placed else ()
     sums = [sum(side.values()) or 1.0 for side in (in_table, in_profile)]
     rows = [
         Beside(label, in_table[label], in_profile[label], in_table[label] / sums[0], in_profile[label] / sums[1])
-        for label in dict.fromkeys([*in_table, *in_profile])
+        for label in labels
     ]
     by_kind: defaultdict[str, float] = defaultdict(float)
     for node in nodes:

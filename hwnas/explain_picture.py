@@ -90,6 +90,6 @@ def _bars(explanation: Explanation, check: CrossCheck | None) -> list[Bar]:
         known = [profiled[str(cost.operator)] for cost in rest if str(cost.operator) in profiled]
         total_ms = sum(cost.total_ms for cost in rest)
         bars.append((f"{len(rest)} cheaper operators", total_ms, None, sum(known) if known else None))
-    elsewhere = None if check is None else check.elsewhere_ms
+    elsewhere = None if check is None or check.moved_share is None else check.elsewhere_ms
     bars.append(("per model, not per operator", explanation.constant_ms, None, elsewhere))
     return bars

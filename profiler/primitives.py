@@ -18,7 +18,10 @@ class ProfilingSession(Protocol):
     """A session whose runtime can tell what each node of a program takes."""
 
     def profile(self, handle: str, calls: int) -> dict[str, object]:
-        """``stages``: ``name``, ``runs`` of its graph in a call, ``nodes`` with ``name``, ``op`` and ``us``."""
+        """``stages``: ``name``, ``runs`` of its graph in a call, ``nodes`` with ``name``, ``op`` and ``us``.
+
+        A runtime that can tell what being watched costs each node adds that as ``cost_us``.
+        """
         ...
 
 
@@ -41,15 +44,20 @@ def primitives(*profiles: Mapping[str, Any]) -> tuple[Primitive, ...]:
     Profiling costs several times what a small kernel does, about the same for every node: 4 us of
     5 in models of 0.2 ms. So the median of the nodes that do nothing (:data:`IDLE_OP`; without
     any, the cheapest node) is taken off every run of every node, which then keeps at least what a
-    node that does nothing takes.
+    node that does nothing takes. Where a node's own cost is told, that is taken off instead.
     """
     found = []
     for same in zip(*(profile["stages"] for profile in profiles), strict=True):
-        name, runs, nodes = same[0]["name"], same[0]["runs"], same[0]["nodes"]
-        least_us = [min(node["us"] for node in again) for again in zip(*(s["nodes"] for s in same), strict=True)]
-        idle_us = [us / runs for node, us in zip(nodes, least_us, strict=True) if node["op"] == IDLE_OP]
-        overhead_us = (median(idle_us) if idle_us else min(least_us) / runs) - IDLE_US
-        for node, us in zip(nodes, least_us, strict=True):
-            run_us = max(IDLE_US, us / runs - overhead_us)
-            found.append(Primitive(name, node["name"], node["op"], runs, runs * run_us / 1e3, us / 1e3))
+        name, runs = same[0]["name"], same[0]["runs"]
+        least = [min(again, key=_us) for again in zip(*(s["nodes"] for s in same), strict=True)]
+        idle_us = [node["us"] / runs for node in least if node["op"] == IDLE_OP]
+        common_us = (median(idle_us) if idle_us else min(map(_us, least), default=0.0) / runs) - IDLE_US
+        for node in least:
+            run_us = node["us"] / runs - (node["cost_us"] / runs if "cost_us" in node else common_us)
+            left_us = max(0.0 if "cost_us" in node else IDLE_US, run_us)
+            found.append(Primitive(name, node["name"], node["op"], runs, runs * left_us / 1e3, node["us"] / 1e3))
     return tuple(found)
+
+
+def _us(node: Mapping[str, Any]) -> float:
+    return float(node["us"])

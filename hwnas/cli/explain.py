@@ -67,9 +67,11 @@ def explain(
         from hwnas.changed import note_of
         from hwnas.cross_check import measured_check, require_profile
         from hwnas.profiling import require_target
-        from profiler import load_devices
+        from profiler import LocalDevice, load_devices
 
         chosen = load_devices(devices).get(device or table_file.target.device)
+        if device is None and isinstance(chosen, LocalDevice):  # hwnas profile --runtime makes tables of any
+            chosen = chosen.model_copy(update={"runtime": table_file.target.runtime_name})
         require_profile(chosen)
         require_target(table_file.target, chosen)
         check = measured_check(found, model, kind, chosen, cache_folder(cache), say if wait else None)
@@ -102,7 +104,9 @@ def _told(found: Explanation, check: CrossCheck | None) -> str:
         rows.append(row)
     share = found.constant_ms / found.latency_ms if found.latency_ms else 0.0
     last: list[object] = ["per model", "-", "-", f"{found.constant_ms:.4f}", f"{share:.1%}", "-"]
-    rows.append(last if check is None else [*last, f"{check.elsewhere_ms:.4f}", "-"])
+    placed = check is not None and check.moved_share is not None
+    beside_it = "-" if check is None or not placed else f"{check.elsewhere_ms:.4f}"
+    rows.append(last if check is None else [*last, beside_it, "-"])
     sure = "" if found.interval_ms is None else f" [{found.interval_ms[0]:.4f}, {found.interval_ms[1]:.4f}]"
     lines = [table(header, rows), f"sum: {found.latency_ms:.4f} ms{sure} predicted on {found.target} ({found.origin})"]
     if check is not None:
@@ -112,6 +116,12 @@ def _told(found: Explanation, check: CrossCheck | None) -> str:
             "the nodes' names do not tell to which operators they belong"
             if check.moved_share is None
             else f"table and profile place {check.moved_share:.1%} of the operators' time differently",
-            table(["node", "profile ms"], [[name, f"{ms:.4f}"] for name, ms in list(check.primitives_ms.items())[:8]]),
+            table(
+                ["node", "profile ms", "share"],
+                [
+                    [name, f"{ms:.4f}", f"{ms / (check.profile_ms or 1.0):.1%}"]
+                    for name, ms in list(check.primitives_ms.items())[:8]
+                ],
+            ),
         ]
     return "\n".join(lines)

@@ -1,6 +1,8 @@
-"""Node times of a graph, from the events of ONNX Runtime's profiler."""
+"""Node times of a graph, from the events of ONNX Runtime's profiler; what calls usually take, for every runtime."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +14,7 @@ def node_times(events: list[Request], runs: int, calls: int) -> list[Request]:
 
     Durations are cut to whole microseconds, more than a small kernel takes. So a node's time is
     from its start to the next one's start: starts are cut too, but the mean of their differences
-    is right. Blocks of calls are averaged, and of these the lower half.
+    is right.
     """
     found: list[list[Request]] = [[]]
     for event in events:
@@ -28,9 +30,13 @@ def node_times(events: list[Request], runs: int, calls: int) -> list[Request]:
     steps = np.diff(starts, axis=1)
     between = float(np.median(steps - lasts[:, :-1])) if steps.size else 0.0
     steps = np.hstack([steps, lasts[:, -1:] + between]).reshape(calls, runs, -1).sum(axis=1)
-    blocks = np.sort([block.mean(axis=0) for block in np.array_split(steps, min(calls, 20))], axis=0)
-    times = blocks[: (len(blocks) + 1) // 2].mean(axis=0)
     return [
         {"name": event["name"].removesuffix("_kernel_time"), "op": event["args"]["op_name"], "us": round(us, 3)}
-        for event, us in zip(found[0], times.tolist(), strict=True)
+        for event, us in zip(found[0], usual(steps).tolist(), strict=True)
     ]
+
+
+def usual(times: Any) -> Any:
+    """Of shape (calls, …): blocks of calls are averaged, and of these the lower half."""
+    blocks = np.sort([block.mean(axis=0) for block in np.array_split(times, min(len(times), 20))], axis=0)
+    return blocks[: (len(blocks) + 1) // 2].mean(axis=0)

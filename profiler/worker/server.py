@@ -176,10 +176,11 @@ class Worker:
     def profile(self, request: Request) -> Request:
         """Each node's time by the runtime's own profiler, in sessions of their own: it slows them down."""
         runtime = self.ready
-        if not isinstance(runtime, OnnxRuntime):
-            raise WorkerError(f"{runtime.version} is not profiled node by node here; use a device with onnxruntime")
-        watched = OnnxRuntime(self.threads, runtime.driver)
-        return {"stages": watched.profile(self.program(request).stages, request["calls"])}
+        if isinstance(runtime, OnnxRuntime):
+            runtime = OnnxRuntime(self.threads, runtime.driver)
+        elif not isinstance(runtime, TvmRuntime):
+            raise WorkerError(f"{runtime.version} is not profiled node by node here; use onnxruntime or tvm")
+        return {"stages": runtime.profile(self.program(request).stages, request["calls"])}
 
     def unload(self, request: Request) -> Request:
         """Free a program, and give its memory back to the system where libc can be asked to."""

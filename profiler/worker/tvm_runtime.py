@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .cuda_driver import CudaDriver
+from .kernels import Instrument, kernel_times
 from .protocol import Request, WorkerError
 from .stages import Arrays, aligned, check_wiring, evaluate, inputs_of, lookup, outputs_of, require_stages, source
 

@@ -6,6 +6,8 @@ import pytest
 from cli.shell import Shell
 from contracts.toolchains import need
 
+from hwnas.candidates import write_candidate
+from hwnas.spaces import load_space
 from profiler.toolchain.place import root_folder
 
 SPACE = """\
@@ -46,6 +48,12 @@ def test_a_table_is_measured_and_tuned(tmp_path):
         return told
 
     profile("tvm.lut.jsonl")
+    space = load_space(str(tmp_path / "one.yaml"))
+    write_candidate(tmp_path / "one.yml", space, space.extreme(0))
+    told = shell("explain", "one.yml", "--space", "one.yaml", "--table", "tvm.lut.jsonl", "--measure", "--json").json
+    kernels = told["cross_check"]["primitives_ms"]
+    assert any("dense" in kind for kind in kernels)
+    assert 0 < sum(kernels.values()) == pytest.approx(told["cross_check"]["profile_ms"])
     ran = shell("tune", "--space", "one.yaml", "--minutes", "0", "--json")
     assert ran.code == 3
     assert "products were not reached; run the same command again to go on" in ran.err

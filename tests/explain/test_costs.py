@@ -1,4 +1,3 @@
-import math
 from dataclasses import replace
 
 import pytest
@@ -148,4 +147,4 @@ def test_a_family_without_scopes_is_compared_by_nothing_but_nodes():
     latency, candidate = model(), tall()
     check = cross_check(explain(latency, candidate), latency, TinyFamily(), [node("/block.0/Gemm", 1.0)], 1.5)
     assert (check.elsewhere_ms, check.moved_share, check.primitives_ms) == (1.0, None, {"MatMul": 1.0})
-    assert math.isfinite(sum(row.table_share for row in check.rows))
+    assert check.rows == ()

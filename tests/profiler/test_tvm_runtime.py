@@ -17,6 +17,7 @@ from profiler import LocalDevice, Program, SessionError, Stage, TimingSession, c
 from profiler.errors import ToolchainError
 from profiler.exporting import open_exporter
 from profiler.parity import reference_tensors
+from profiler.primitives import ProfilingSession, primitives
 from profiler.transports.local import LocalTransport
 from profiler.worker_session import WorkerSession
 
@@ -84,6 +85,21 @@ def test_a_loop_with_a_cache_of_fixed_length(shared_session: TimingSession, arti
         totals = np.cumsum(np.arange(repeat, dtype=np.float32))
         assert np.allclose(found["y"], totals[-1])
         assert np.allclose(found["next"], np.tile(totals.sum() + repeat * memory, (2, 1)), atol=1e-5)
+    shared_session.unload(handle)
+
+
+@pytest.mark.slow
+def test_kernels_of_a_loop_are_profiled(shared_session: TimingSession, artifact: Get) -> None:
+    assert isinstance(shared_session, ProfilingSession)
+    handle = shared_session.load(loop(artifact, 3))
+    before = shared_session.run(handle)
+    nodes = primitives(*(shared_session.profile(handle, 20) for _ in range(2)))
+    assert {(node.stage, node.runs) for node in nodes} == {("first", 1), ("step", 3)}
+    assert all(0 <= node.latency_ms <= node.raw_ms for node in nodes)
+    assert any("dense" in node.op for node in nodes)
+    assert not any(node.name.startswith("vm.") for node in nodes)
+    after = shared_session.run(handle)
+    assert all(np.array_equal(after[name], value) for name, value in before.items())
     shared_session.unload(handle)
 
 
