@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from exporters.artifact import Artifact, Format
+from exporters.errors import ExportError
 
 if TYPE_CHECKING:
     import torch
@@ -51,3 +52,9 @@ class Exporter(Protocol):
         Nothing is left at ``path`` if it fails. Raises :class:`exporters.ExportError`.
         """
         ...
+
+
+def refuse_mixed(inputs: GraphInputs, name: str) -> None:
+    """Raises :class:`ExportError`, naming the file it is for, if modules have precisions of their own."""
+    if inputs.precisions:
+        raise ExportError(f"{name}: mixed precision is for ONNX Runtime")

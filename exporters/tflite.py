@@ -14,7 +14,7 @@ import numpy as np
 
 from exporters.artifact import Artifact, Format, TensorInfo, sha256_of
 from exporters.errors import ExportError
-from exporters.protocol import Exporter, GraphInputs
+from exporters.protocol import Exporter, GraphInputs, refuse_mixed
 from exporters.reference import Arrays, arrays_of, reference_of, refuse_twins, tolerance_of
 from exporters.whole import whole
 
@@ -89,8 +89,7 @@ class TfliteExporter:
             raise ExportError(
                 f"{path.name}: precision {precision!r} is not supported; supported: {', '.join(PRECISIONS)}"
             )
-        if inputs.precisions:
-            raise ExportError(f"{path.name}: mixed precision is for ONNX Runtime")
+        refuse_mixed(inputs, path.name)
         module.eval()
         refuse_twins(module, path.name)
         reference = reference_of(module, inputs, path.name)

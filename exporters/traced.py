@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporters.errors import ExportError
-from exporters.protocol import GraphInputs
+from exporters.protocol import GraphInputs, refuse_mixed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 def traced(module: nn.Module, inputs: GraphInputs, name: str) -> ExportedProgram:
     """The program of ``module`` (in eval mode), every shape that of the example inputs.
 
-    Raises :class:`ExportError`, naming the file it is for, if torch cannot trace it.
+    Raises :class:`ExportError`, naming the file it is for, if torch cannot trace it or precisions are mixed.
     """
     import torch
 
+    refuse_mixed(inputs, name)
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")

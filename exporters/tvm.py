@@ -15,7 +15,7 @@ import numpy as np
 from exporters.artifact import Artifact, Format, sha256_of
 from exporters.errors import ExportError
 from exporters.onnx import OnnxExporter
-from exporters.protocol import Exporter, GraphInputs
+from exporters.protocol import Exporter, GraphInputs, refuse_mixed
 from exporters.reference import tolerance_of
 from exporters.whole import whole
 
@@ -79,6 +79,7 @@ class TvmExporter:
             raise ExportError(
                 f"{path.name}: precision {precision!r} is not supported; supported: {', '.join(PRECISIONS)}"
             )
+        refuse_mixed(inputs, path.name)
         with whole(path) as (library, npz), tempfile.TemporaryDirectory(prefix="hwnas-") as folder:
             graph = Path(folder) / path.with_suffix(".onnx").name
             ranges_known = precision == "int8"  # any other precision is given to fp32 by the compiler

@@ -14,7 +14,10 @@ from torch import nn  # noqa: E402
 
 from exporters import Artifact, ExportError, GraphInputs, export_cached  # noqa: E402
 from exporters.onnx import OnnxExporter  # noqa: E402
+from exporters.protocol import Exporter  # noqa: E402
+from exporters.pt2 import Pt2Exporter  # noqa: E402
 from exporters.tflite import TfliteExporter  # noqa: E402
+from exporters.tvm import TvmExporter  # noqa: E402
 
 
 class Blocks(nn.Module):
@@ -95,9 +98,17 @@ def test_what_cannot_be_is_refused_and_nothing_left(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_other_formats_do_not_mix(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"x\.tflite: mixed precision is for ONNX Runtime"):
-        TfliteExporter(None).export(*graph(head="int8-dynamic"), tmp_path / "x.tflite")
+class Nothing:
+    """A converter, or a compiler, that is never asked for anything."""
+
+    producer = "nothing-1"
+
+
+@pytest.mark.parametrize("exporter", [TfliteExporter(Nothing()), TvmExporter(Nothing()), Pt2Exporter()])
+def test_other_formats_do_not_mix(exporter: Exporter, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"x: mixed precision is for ONNX Runtime"):
+        exporter.export(*graph(head="int8-dynamic"), tmp_path / "x")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nodes_that_are_not_named_after_modules_are_not_guessed_at(tmp_path: Path) -> None:
