@@ -90,15 +90,16 @@ def precision_of(name: str) -> str:
     return name.partition(":")[2] or "fp32"
 
 
-def subjects(runtime: str, operators: Sequence[str], cache: Path) -> Iterator[tuple[str, Artifact]]:
-    """Every operator, and the graphs of the space's largest model with one and five beams, as ``runtime`` takes them.
+def subjects(runtime: str, operators: Sequence[str], cache: Path, whole: bool) -> Iterator[tuple[str, Artifact]]:
+    """Every operator as ``runtime`` takes it, and if ``whole`` the graphs of the space's largest model.
 
-    A decoder step attends to 15 past positions where caches grow, and to 30 where they keep their length.
+    With one and with five beams. A decoder step attends to 15 past positions where caches grow, and to 30 where they
+    keep their length.
     """
     space = load_space("hat_wmt14_ende")
     family = as_deployed(get_family(space.family), runtime_of(runtime))
     with open_exporter(runtime_of(runtime), tuned=runtime == TUNED) as exporter:
-        yield from _exported(exporter, space, family, operators, cache, "", precision_of(runtime))
+        yield from _exported(exporter, space, family, operators, cache, "", precision_of(runtime), whole)
 
 
 def _exported(
@@ -109,13 +110,14 @@ def _exported(
     cache: Path,
     prefix: str,
     precision: str = "fp32",
+    whole: bool = True,
 ) -> Iterator[tuple[str, Artifact]]:
     code = f"{prefix}{code_fingerprint(family)}"
     for text in operators:
         spec = OperatorSpec.parse(text.replace("]", ",precision=fp32]"))
         module = partial(family.module, spec)
         yield text, export_cached(f"{code}/{spec}", module, cache, exporter, precision=precision)
-    for beam in (1, 5):
+    for beam in (1, 5) if whole else ():
         graphs = _Graphs(space, family, beam)
         for name in ("encoder", "decoder_step") if beam == 5 else ("decoder_step",):
             key = f"{code}/{exporter.format}/{space.fingerprint}/largest/{beam}/{name}"
@@ -142,10 +144,16 @@ class _Graphs:
 
 
 def measure(
-    runtimes: Sequence[str], threads: int, rounds: int, operators: Sequence[str], cache: Path, baseline: str
+    runtimes: Sequence[str],
+    threads: int,
+    rounds: int,
+    operators: Sequence[str],
+    cache: Path,
+    baseline: str,
+    whole: bool,
 ) -> Mapping[str, list[Ratio]]:
     """Ratios of every runtime to the baseline; refused if an output is not PyTorch's."""
-    artifacts = {runtime: dict(subjects(runtime, operators, cache)) for runtime in runtimes}
+    artifacts = {runtime: dict(subjects(runtime, operators, cache, whole)) for runtime in runtimes}
     taken: dict[str, dict[str, list[float]]] = {r: {name: [] for name in artifacts[r]} for r in runtimes}
     rng = random.Random(0)
     for number in range(rounds):
@@ -223,6 +231,7 @@ def main() -> None:
     parser.add_argument("--baseline", default=BASELINE, help="onnxruntime:int8 and the like")
     parser.add_argument("--tune", type=float, default=None, metavar="MINUTES", help="tune, and measure tvm-tuned too")
     parser.add_argument("--only", default="", help="operators whose name holds this")
+    parser.add_argument("--no-models", action="store_true", help="operators alone")
     parser.add_argument("--cache", type=Path, default=None)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
@@ -232,7 +241,10 @@ def main() -> None:
     if arguments.tune is not None:
         tune(arguments.tune, operators, cache)
         runtimes.append(TUNED)
-    found = {n: measure(runtimes, n, arguments.rounds, operators, cache, arguments.baseline) for n in arguments.threads}
+    found = {
+        n: measure(runtimes, n, arguments.rounds, operators, cache, arguments.baseline, not arguments.no_models)
+        for n in arguments.threads
+    }
     if arguments.json:
         print(json.dumps({n: {r: [asdict(e) for e in es] for r, es in f.items()} for n, f in found.items()}))
         return
