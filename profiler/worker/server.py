@@ -176,6 +176,8 @@ class Worker:
     def profile(self, request: Request) -> Request:
         """Each node's time by the runtime's own profiler, in sessions of their own: it slows them down."""
         runtime = self.ready
+        if self.gpu is not None:
+            raise WorkerError("kernels of a GPU are not timed one by one here; use a device with provider: cpu")
         if isinstance(runtime, OnnxRuntime):
             runtime = OnnxRuntime(self.threads, runtime.driver)
         elif not isinstance(runtime, TvmRuntime):

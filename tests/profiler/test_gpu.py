@@ -154,6 +154,11 @@ def test_facts_tell_of_it(worker: server.Worker) -> None:
     assert survey["facts"]["gpu_sm_mhz"] == survey["after"]["gpu_sm_mhz"] == 1000
 
 
+def test_kernels_are_not_told_one_by_one(worker: server.Worker) -> None:
+    with pytest.raises(WorkerError, match="kernels of a GPU are not timed one by one"):
+        worker.handle({"op": "profile", "handle": "p1", "calls": 1})
+
+
 def test_an_unknown_provider_is_named() -> None:
     with pytest.raises(WorkerError, match="no provider 'rocm'; known: cpu, cuda"):
         server.Worker().handle({**HELLO, "runtime": "onnxruntime", "provider": "rocm"})
