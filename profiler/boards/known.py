@@ -24,7 +24,7 @@ def known_graph(device: SshDevice, folder: Path) -> Artifact:
     graph, library = Artifact.load(_FOLDER / "known.onnx"), folder / "known.so"
     compiler = ToolchainCompiler(device.tvm_target or "native")
     try:
-        compiler.compile(graph.path, library, folder / "known.log")
+        compiler.compile(graph.path, library, "fp32", folder / "known.log")
     finally:
         compiler.close()
     return replace(graph, path=library, format="tvm", sha256=sha256_of(library), size_bytes=library.stat().st_size)
