@@ -98,7 +98,7 @@ def test_tvm_must_know_the_processor() -> None:
     named = PI.model_copy(update={"tvm_target": "raspberry-pi/4b-aarch64"})
     assert board_with(named, "tvm").runtime == "tvm"
     with pytest.raises(DeviceError, match="runtime: Input should be"):
-        board_with(PI, "torch")
+        board_with(PI, "luck")
 
 
 def test_which_devices_are_boards_and_which_may_be_timed() -> None:
