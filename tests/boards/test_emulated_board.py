@@ -102,15 +102,18 @@ def test_setting_it_up_proves_every_runtime(emulated: Emulated) -> None:
     assert "sending" not in again.err
 
 
-@pytest.mark.parametrize("name", ["pi", "pi-litert", "pi-tvm"])
-def test_operators_give_there_what_they_give_here(emulated: Emulated, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [("pi", "fp32"), ("pi-litert", "fp32"), ("pi-tvm", "fp32"), ("pi-tvm", "int8-dynamic")],
+)
+def test_operators_give_there_what_they_give_here(emulated: Emulated, name: str, precision: str) -> None:
     there = emulated.device(name)
     here = LocalDevice(name="here", kind="local", runtime=there.runtime)
     if there.runtime == "litert":
         need("litert-torch")
     cache = emulated.shell.cache / "hwnas" / "artifacts"
     loaded = load_space("g2p")
-    family = as_deployed(get_family(loaded.family), there.runtime)
+    family = as_deployed(get_family(loaded.family), there.runtime, precision)
     whole = operators_of(loaded, family, loaded.workload)
     operators = chosen_operators(whole, OPERATORS)
     assert len(operators) == OPERATORS
