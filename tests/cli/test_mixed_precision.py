@@ -86,6 +86,7 @@ def test_a_mixed_bundle_has_just_its_blocks_quantised_and_tells_what_that_costs(
     assert mixed("run", "some", "baba").code == 0
 
 
+@pytest.mark.slow
 def test_a_mixed_space_without_quantised_blocks_is_exact(mixed):
     file = with_bits(mixed, "none.yml", ())
     export = ("export", file, "--space", "mixed.yaml", "--supernet", "supernet.pt", "--decoded", "5")

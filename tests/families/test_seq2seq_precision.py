@@ -1,10 +1,10 @@
 """The precision of every block of a seq2seq candidate: its choices, operators, graphs, and the loss it costs."""
 
+import itertools
 import random
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -161,7 +161,7 @@ def test_the_loss_of_a_candidate_is_that_of_its_graphs(tmp_path: Path) -> None:
     for row, length in enumerate((4, 6)):
         encoded = encoder.run(None, {"source": source[row : row + 1, :length].numpy()})
         memory = dict(zip(memory_names(model), encoded, strict=True))
-        empty = (cache.numpy() for cache in chain.from_iterable(model.empty_caches(1)))
+        empty = (cache.numpy() for cache in itertools.chain.from_iterable(model.empty_caches(1)))
         caches = dict(zip(cache_names(model), empty, strict=True))
         for position in range(3):
             step = {"tokens": target[row, position : position + 1].numpy(), "position": np.array([position])}
@@ -199,3 +199,26 @@ def test_quantising_is_within_products_in_graphs_as_they_run(attended: int, tmp_
     assert kinds["encoder"]["DynamicQuantizeLinear"] == 1
     assert kinds["decoder_step"]["DynamicQuantizeMatMul"] == 4 * layers + 1
     assert kinds["decoder_step"]["DynamicQuantizeLinear"] == 0
+
+
+def test_a_search_scores_candidates_in_their_precisions() -> None:
+    torch = pytest.importorskip("torch", reason="makes the SuperTransformer")
+    from hwnas.data.task import Pair
+    from hwnas.evaluators.inherited import InheritedLoss, PairLosses
+    from hwnas.supernet import SuperTransformer
+
+    torch.manual_seed(4)
+    supernet = SuperTransformer(FAMILY, MIXED, VOCABULARIES).eval()
+    draw = random.Random(4)
+    symbols = [[draw.randrange(4, 43) for _ in range(draw.randint(2, 8))] for _ in range(20)]
+    pairs = [Pair(tuple(source), tuple(target)) for source, target in itertools.pairwise(symbols)]
+    whole, each = InheritedLoss(supernet, FAMILY, pairs), PairLosses(supernet, FAMILY, pairs)
+    exact, lossy = quantised(()), quantised(BLOCKS)
+    plain = InheritedLoss(SuperTransformer(FAMILY, PLAIN, VOCABULARIES).eval(), FAMILY, pairs)
+    plain.supernet.load_state_dict(supernet.state_dict())
+    before = [whole(exact), whole(lossy)]
+    assert before[0] == plain(without_precisions(lossy)) != before[1]
+    assert before[1] == pytest.approx(before[0], rel=0.05)
+    assert [whole(exact), whole(lossy)] == before  # shared weights are what they were
+    losses = each(lossy)
+    assert float(losses.sum()) / sum(len(pair.target) for pair in pairs) == pytest.approx(before[1], rel=1e-4)
