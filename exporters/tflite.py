@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from exporters.artifact import Artifact, Format, TensorInfo, sha256_of
 from exporters.errors import ExportError
 from exporters.protocol import Exporter, GraphInputs, refuse_mixed
 from exporters.reference import Arrays, arrays_of, reference_of, refuse_twins, tolerance_of
+from exporters.traced import save, traced
 from exporters.whole import whole
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class TfliteExporter:
         reference = reference_of(module, inputs, path.name)
         with whole(path) as (graph, npz), tempfile.TemporaryDirectory(prefix="hwnas-") as folder:
             program, representative = Path(folder) / "program.pt2", Path(folder) / "representative.npz"
-            _trace(module, inputs, program, path.name)
+            save(traced(module, inputs, path.name), program)
             np.savez(representative, **_representative(inputs, path.name))  # type: ignore[arg-type]
             facts = self._convert(module, inputs, precision, program, representative, graph, path)
             np.savez(npz, **reference)  # type: ignore[arg-type]
@@ -144,22 +144,6 @@ class TfliteExporter:
         if foreign:
             raise ExportError(f"{path.name}: the graph needs {', '.join(foreign)}, which plain LiteRT does not have")
         return facts
-
-
-def _trace(module: nn.Module, inputs: GraphInputs, program: Path, name: str) -> None:
-    """Save what ``torch.export`` makes of the module; a file that a process without our modules can read."""
-    import torch
-
-    try:
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
-            exported = torch.export.export(module, tuple(inputs.tensors.values()))
-            torch.export.save(exported, program)
-    except OSError as exc:
-        raise ExportError(f"cannot write {name}: {exc.strerror}") from exc
-    except Exception as exc:
-        first = (str(exc).strip() or type(exc).__name__).splitlines()[0]
-        raise ExportError(f"{name}: torch cannot export {type(module).__name__}: {first}") from exc
 
 
 def _representative(inputs: GraphInputs, name: str) -> Arrays:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -42,7 +43,8 @@ class TorchRuntime:
         program = self.torch.export.load(path)
         if self.device != "cpu":
             program = self.passes.move_to_device_pass(program, self.device)
-        function: Callable[..., Any] = program.module(check_guards=False)
+        checked = "check_guards" in inspect.signature(program.module).parameters  # from torch 2.9 on, at every call
+        function: Callable[..., Any] = program.module(**({"check_guards": False} if checked else {}))
         return function
 
     def tensor(self, array: Any) -> Any:

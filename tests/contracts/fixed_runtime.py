@@ -1,5 +1,6 @@
 """What every runtime of graphs with fixed shapes keeps: subclass ``FixedRuntimeContract``, give it ``session``."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,24 @@ from profiler import Program, SessionError, Stage, TimingSession, check_parity
 from profiler.parity import reference_tensors
 
 
+def loop(artifact: Callable[[str], Artifact], repeat: int) -> Program:
+    """A graph that feeds a loop with a cache."""
+    return Program(
+        (
+            Stage("first", artifact("linear")),
+            Stage(
+                "step",
+                artifact("counting"),
+                repeat=repeat,
+                feeds={"memory": "first.y"},
+                carry={"x": "y", "past": "next"},
+                initial={"x": (1, 8), "past": (2, 8)},
+                counter="step",
+            ),
+        )
+    )
+
+
 class FixedRuntimeContract(TimingSessionContract):
     """A runtime that runs artifacts of ``contracts.tflite_graphs.golden``."""
 
@@ -20,26 +39,9 @@ class FixedRuntimeContract(TimingSessionContract):
     def linear(self, path: Path, size: int = 8) -> Artifact:
         return self.artifact("linear" if size == 8 else f"linear-{size}")
 
-    def loop(self, repeat: int) -> Program:
-        """A graph that feeds a loop with a cache."""
-        return Program(
-            (
-                Stage("first", self.artifact("linear")),
-                Stage(
-                    "step",
-                    self.artifact("counting"),
-                    repeat=repeat,
-                    feeds={"memory": "first.y"},
-                    carry={"x": "y", "past": "next"},
-                    initial={"x": (1, 8), "past": (2, 8)},
-                    counter="step",
-                ),
-            )
-        )
-
     @pytest.mark.parametrize("repeat", [1, 2, 5])
     def test_a_loop_with_a_cache_of_fixed_length(self, session: TimingSession, repeat: int) -> None:
-        handle = session.load(self.loop(repeat))
+        handle = session.load(loop(self.artifact, repeat))
         inputs, outputs = reference_tensors(self.artifact("linear"))
         for given, memory in ((None, outputs["y"]), ({"x": inputs["x"]}, outputs["y"]), (None, outputs["y"])):
             session.time(handle, 3, 2)  # whatever was run before does not matter
@@ -50,7 +52,7 @@ class FixedRuntimeContract(TimingSessionContract):
         session.unload(handle)
 
     def test_other_inputs_than_the_reference_ones_do_not_stay(self, session: TimingSession) -> None:
-        handle = session.load(self.loop(2))
+        handle = session.load(loop(self.artifact, 2))
         inputs, _ = reference_tensors(self.artifact("linear"))
         before = session.run(handle)
         doubled = session.run(handle, {"x": 2 * np.asarray(inputs["x"])})
@@ -62,11 +64,8 @@ class FixedRuntimeContract(TimingSessionContract):
         [
             ({"carry": {"past": "next"}}, "past is carried, but has no initial shape"),
             ({"carry": {"past": "nope"}, "initial": {"past": (2, 8)}, "repeat": 2}, "needs 'nope'; known: y, next"),
-            (
-                {"carry": {"past": "next"}, "initial": {"past": (0, 8)}},
-                r"past has the fixed shape \(2, 8\), not \(0, 8\)",
-            ),
-            ({"feeds": {"x": "encoder.y"}}, "needs 'encoder'; known: step"),
+            ({"carry": {"past": "next"}, "initial": {"past": (0, 8)}}, r"past .*(\(2, 8\), not \(0, 8\)|Expected: 2)"),
+            ({"feeds": {"x": "encoder.y"}}, "needs 'encoder'; known: (step|nothing)"),
             ({"counter": "tick"}, "no input 'tick'; known: x, step, memory, past"),
         ],
     )

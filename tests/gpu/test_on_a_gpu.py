@@ -52,10 +52,10 @@ def device_with(runtime: str) -> LocalDevice:
     return LocalDevice(name="gpu", kind="local", runtime=runtime, provider="cuda")
 
 
-def opened(runtime: str, cache: Path) -> TimingSession:
+def opened(runtime: str) -> TimingSession:
     """A session, or a skip that says what to install."""
     try:
-        return open_session(device_with(runtime), cache)
+        return open_session(device_with(runtime))
     except ProfilerError as exc:
         if "install" in str(exc):
             pytest.skip(str(exc))
@@ -77,7 +77,7 @@ class TestNvidiaDriver(CudaDriverContract):
 def on_gpu(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
     """A runtime's session, and what it runs."""
     folder = tmp_path_factory.mktemp(request.param)
-    session = opened(request.param, folder)
+    session = opened(request.param)
     big = Linear(4096), GraphInputs({"x": torch.randn(1, 4096)}, ("y",))
     with exporter_for(device_with(request.param)) as exporter:
         artifacts = {
@@ -132,7 +132,7 @@ class TestRuntimes(FixedRuntimeContract):
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_a_table(runtime: str, tmp_path: Path) -> None:
-    opened(runtime, tmp_path).close()
+    opened(runtime).close()
     (tmp_path / "space.yaml").write_text(SPACE)
     space, device = load_space(str(tmp_path / "space.yaml")), device_with(runtime)
     family = as_deployed(get_family("seq2seq"), runtime)

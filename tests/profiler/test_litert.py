@@ -1,6 +1,5 @@
 """The runtime litert in the worker, on TFLite files that were exported once."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 
 pytest.importorskip("ai_edge_litert", reason="the runtime litert")
 
-from contracts.timing_session import TimingSessionContract
+from contracts.fixed_runtime import FixedRuntimeContract, loop
 
 from exporters import Artifact
 from profiler import LocalDevice, ParityError, Program, SessionError, Stage, TimingSession, check_parity, open_session
@@ -32,16 +31,13 @@ def shared_session():
     session.close()
 
 
-class TestLiteRt(TimingSessionContract):
+class TestLiteRt(FixedRuntimeContract):
     @pytest.fixture
     def session(self, shared_session: TimingSession) -> TimingSession:
         return shared_session
 
-    def linear(self, path: Path, size: int = 8) -> Artifact:
-        stem = "linear" if size == 8 else f"linear-{size}"
-        for suffix in ("", ".json", ".npz"):
-            shutil.copy(GOLDEN / f"{stem}.tflite{suffix}", path.with_name(f"{stem}.tflite{suffix}"))
-        return Artifact.load(path.with_name(f"{stem}.tflite"))
+    def artifact(self, stem: str) -> Artifact:
+        return golden(stem)
 
 
 @pytest.mark.parametrize("stem", ["linear", "linear-int8", "feed", "feed-int8", "counting", "embedding-int8"])
@@ -62,73 +58,17 @@ def test_the_tolerance_of_int8_tells_right_from_wrong(shared_session: TimingSess
         check_parity(artifact, shared_session.run(handle, wrong), "here")
 
 
-def loop(repeat: int, first: str = "linear") -> Program:
-    return Program(
-        (
-            Stage("first", golden(first)),
-            Stage(
-                "step",
-                golden("counting"),
-                repeat=repeat,
-                feeds={"memory": "first.y"},
-                carry={"x": "y", "past": "next"},
-                initial={"x": (1, 8), "past": (2, 8)},
-                counter="step",
-            ),
-        )
-    )
+def test_a_loop_fed_by_an_int8_graph(shared_session: TimingSession) -> None:
+    handle = shared_session.load(loop(lambda stem: golden("linear-int8" if stem == "linear" else stem), 2))
+    memory = reference_tensors(golden("linear"))[1]["y"]
+    expected = np.tile(1 + 2 * memory, (2, 1))
+    assert np.abs(shared_session.run(handle)["next"] - expected).max() <= 2 * golden("linear-int8").tolerance
 
 
-@pytest.mark.parametrize("repeat", [1, 2, 5])
-@pytest.mark.parametrize("first", ["linear", "linear-int8"])
-def test_a_loop_with_a_cache_of_fixed_length(shared_session: TimingSession, repeat: int, first: str) -> None:
-    handle = shared_session.load(loop(repeat, first))
-    inputs, outputs = reference_tensors(golden("linear"))
-    tolerance = golden(first).tolerance * repeat
-    for given, memory in ((None, outputs["y"]), ({"x": inputs["x"]}, outputs["y"]), (None, outputs["y"])):
-        shared_session.time(handle, 3, 2)  # whatever was run before does not matter
-        found = shared_session.run(handle, given)
-        totals = np.cumsum(np.arange(repeat, dtype=np.float32))
-        assert np.allclose(found["y"], totals[-1])
-        expected = np.tile(totals.sum() + repeat * memory, (2, 1))
-        assert np.abs(found["next"] - expected).max() <= tolerance
-    shared_session.unload(handle)
-
-
-def test_other_inputs_than_the_reference_ones_do_not_stay(shared_session: TimingSession) -> None:
-    handle = shared_session.load(loop(2))
-    inputs, _ = reference_tensors(golden("linear"))
-    before = shared_session.run(handle)
-    doubled = shared_session.run(handle, {"x": 2 * np.asarray(inputs["x"])})
-    assert not np.allclose(doubled["next"], before["next"])
-    assert np.array_equal(shared_session.run(handle)["next"], before["next"])
-
-
-@pytest.mark.parametrize(
-    ("stage", "message"),
-    [
-        ({"carry": {"past": "next"}}, "past is carried, but has no initial shape"),
-        ({"carry": {"past": "nope"}, "initial": {"past": (2, 8)}, "repeat": 2}, "needs 'nope'; known: y, next"),
-        ({"carry": {"past": "next"}, "initial": {"past": (0, 8)}}, r"past has the fixed shape \(2, 8\), not \(0, 8\)"),
-        (
-            {"carry": {"past": "y"}, "initial": {"past": (2, 8)}, "repeat": 2},
-            r"fixed shape \(2, 8\), but y is \(1, 8\)",
-        ),
-        ({"feeds": {"x": "encoder.y"}}, "needs 'encoder'; known: step"),
-        ({"counter": "tick"}, "no input 'tick'; known: x, step, memory, past"),
-    ],
-)
-def test_bad_wiring_is_named(shared_session: TimingSession, stage: dict, message: str) -> None:
-    with pytest.raises(SessionError, match=message):
-        shared_session.load(Program((Stage("step", golden("counting"), **stage),)))
-
-
-def test_a_file_that_is_none(shared_session: TimingSession, tmp_path: Path) -> None:
-    artifact = TestLiteRt().linear(tmp_path / "a.tflite")
-    artifact.path.write_bytes(b"not a graph")
-    with pytest.raises(SessionError, match=r"here: load: ") as caught:
-        shared_session.load(Program.single(artifact))
-    assert "\n" not in str(caught.value)
+def test_what_is_carried_to_another_shape_is_named(shared_session: TimingSession) -> None:
+    wrong = Stage("step", golden("counting"), repeat=2, carry={"past": "y"}, initial={"past": (2, 8)})
+    with pytest.raises(SessionError, match=r"fixed shape \(2, 8\), but y is \(1, 8\)"):
+        shared_session.load(Program((wrong,)))
 
 
 def test_without_the_runtime_the_extra_is_named() -> None:
