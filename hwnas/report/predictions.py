@@ -221,6 +221,16 @@ def table_of(run: Run, known: Sequence[Predictions]) -> Predictions | None:
     return next((p for p in known if not searched and p.table.document.path in own), None)
 
 
+def tables_elsewhere(run: Run, known: Sequence[Predictions]) -> tuple[Predictions | None, ...]:
+    """The tables of the further devices whose limits the run's search kept; ``None`` for one that is not here."""
+    journal = None if run.search is None else run.search.journal
+    searched = "" if journal is None else journal.text("/0/latency")
+    if searched.startswith(BEST_OF):
+        return ()
+    by_digest = {fingerprint_of(p.table.lut, bounded): p for p in reversed(known) for bounded in (True, False)}
+    return tuple(by_digest.get(digest) for digest in searched.split("/")[1:])
+
+
 def tables_among(run: Run, known: Sequence[Predictions]) -> tuple[Predictions, ...]:
     """The tables among whose runtimes the run's search chose; empty if it did not, or one of them is not here."""
     journal = None if run.search is None else run.search.journal

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from hwnas.report.documents import Document, Figure
@@ -33,8 +33,8 @@ class Command:
         return parts
 
 
-def commands_of(run: Run, table: TableFile | None) -> list[Command]:
-    """In the order they are given."""
+def commands_of(run: Run, table: TableFile | None, further: Sequence[TableFile | None] = ()) -> list[Command]:
+    """In the order they are given; ``further`` are the tables of the search's other devices."""
     found: list[Command] = []
     if run.demo is not None:
         found.append(_demo(run.demo))
@@ -42,10 +42,10 @@ def commands_of(run: Run, table: TableFile | None) -> list[Command]:
         found.append(_profile(table))
     search = run.search
     if search is not None and search.journal is not None:
-        found.append(_search(run, search, search.journal, table))
+        found.append(_search(run, search, search.journal, (table, *further)))
         beside = search.baseline
         if beside is not None and beside.journal is not None and beside.folder.parent != search.folder:
-            found.append(_search(run, beside, beside.journal, table, beside=search))
+            found.append(_search(run, beside, beside.journal, (table, *further), beside=search))
     if run.bundle is not None and search is not None:
         found.append(_export(run, run.bundle, search, table))
     return found
@@ -60,13 +60,29 @@ def within(document: Document, pointer: str, pattern: str) -> Figure | None:
     return Figure(int(told) if told.is_integer() else told, (document.place(pointer),), "within")
 
 
+def latency_limit(document: Document, pointer: str, others: Collection[str], device: str = "") -> Figure | None:
+    """A latency limit in a text that tells those of all devices: of ``device``, else of the one not in ``others``."""
+    for part in document.text(pointer).split("; "):
+        name, _, told = part.rpartition(": ")
+        found = re.search(_LATENCY, told) if (name == device if device else name not in others) else None
+        if found is not None:
+            told_ms = float(found[1])
+            return Figure(int(told_ms) if told_ms.is_integer() else told_ms, (document.place(pointer),), "within")
+    return None
+
+
+def further_devices(search: Search) -> list[str]:
+    """Those on which finalists are predicted beside the one they are measured on."""
+    return [] if search.result is None else list(search.result.mapping("/finalists/0/elsewhere_ms"))
+
+
 def limit_of(run: Run) -> Figure | None:
-    """The latency limit, as exactly as the run tells it."""
+    """The latency limit on the device that finalists are measured on, as exactly as the run tells it."""
     if run.demo is not None and run.demo.has("/limit_ms"):
         return run.demo.figure("/limit_ms")
     if run.search is not None:
         for document, pointer in ((run.search.result, "/limits"), (run.search.journal, "/0/limits")):
-            found = None if document is None else within(document, pointer, _LATENCY)
+            found = None if document is None else latency_limit(document, pointer, further_devices(run.search))
             if found is not None:
                 return found
     return None if run.bundle is None else run.bundle.figure("/limit_ms")
@@ -96,20 +112,22 @@ def _profile(table: TableFile) -> Command:
 
 
 def _search(
-    run: Run, search: Search, journal: Document, table: TableFile | None, beside: Search | None = None
+    run: Run, search: Search, journal: Document, tables: Sequence[TableFile | None], beside: Search | None = None
 ) -> Command:
     words: Words = ["hwnas search"]
     words += _option("--space", journal.figure("/0/space"))
     best = journal.text("/0/latency").startswith(BEST_OF)
     words += ["--runtime best"] if best else []
-    words += ["--table", "TABLE" if table is None else _place(table, folder=best), "--supernet", _supernet(run)]
+    for table in tables:
+        words += ["--table", "TABLE" if table is None else _place(table, folder=best)]
+    words += ["--supernet", _supernet(run)]
     words += _option("--method", journal.figure("/0/searcher"))
     words += _settings(journal)
     words += _option("--seed", journal.figure("/0/seed"))
     if search.further:
         counted = (journal.place("/0/seed"), *(further.place("/0/seed") for further in search.further))
         words += _option("--seeds", Figure(len(counted), counted, "count"))
-    words += _limits(search, journal)
+    words += _limits(search, journal, further_devices(search)[: len(tables) - 1])
     words += _option("--validation-pairs", within(journal, "/0/evaluator", r"/(\d+) pairs"))
     if "/subset " in journal.text("/0/evaluator"):
         words += ["--subset", "SUBSET.json"]
@@ -121,14 +139,15 @@ def _search(
     return Command(what, (*words, "--out", search.folder.name))
 
 
-def _limits(search: Search, journal: Document) -> Words:
+def _limits(search: Search, journal: Document, others: Sequence[str]) -> Words:
     """The limits as given: the journal tells those that were kept, a latency less its margin or at a confidence."""
     words: Words = []
-    kept = within(journal, "/0/limits", _LATENCY)
+    pairs = [_kept_and_given(search, journal, others, device) for device in ("", *others)]
+    kept, given = next(((kept, given) for kept, given in pairs if kept is not None), (None, None))
     sure = within(journal, "/0/limits", r"at (\S+) % confidence")
-    if kept is not None:
-        given = (None if search.result is None else within(search.result, "/limits", _LATENCY)) or kept
-        words += ["--latency-ms", given]
+    if kept is not None and given is not None:
+        for _, each in pairs:
+            words += ["--latency-ms", "inf" if each is None else each]
         if sure is not None:
             words += ["--confidence", Figure(sure.number / 100, sure.sources, "within-percent")]
         else:
@@ -137,6 +156,14 @@ def _limits(search: Search, journal: Document) -> Words:
     for told, option in (("energy", "--energy-mj"), ("params", "--params-m"), ("peak memory", "--peak-memory-mib")):
         words += _option(option, within(journal, "/0/limits", rf"{told} <= (\S+)"))
     return words
+
+
+def _kept_and_given(
+    search: Search, journal: Document, others: Sequence[str], device: str
+) -> tuple[Figure | None, Figure | None]:
+    kept = latency_limit(journal, "/0/limits", others, device)
+    asked = None if search.result is None else latency_limit(search.result, "/limits", others, device)
+    return kept, asked or kept
 
 
 def _settings(journal: Document) -> Words:

@@ -13,10 +13,10 @@ from hwnas.report import latency_charts
 from hwnas.report.architecture import Architecture
 from hwnas.report.charts import Chosen
 from hwnas.report.conditions import target_of
-from hwnas.report.documents import Document, Figure, Interval, change
+from hwnas.report.documents import Document, Figure, Interval, change, escaped
 from hwnas.report.latency_charts import Compared, Seen
-from hwnas.report.predictions import Predictions, Share, primitives_of, table_of, tables_among
-from hwnas.report.reproduce import Command, commands_of, limit_of, within
+from hwnas.report.predictions import Predictions, Share, primitives_of, table_of, tables_among, tables_elsewhere
+from hwnas.report.reproduce import Command, commands_of, further_devices, latency_limit, limit_of, within
 from hwnas.report.run import Run, Search
 from hwnas.report.search_view import SearchView
 
@@ -167,6 +167,16 @@ class RunView:
             return found, self.interval_of_winner("/predicted_interval_ms")
         shipped = None if self.shipped is None else self.shipped.figure("/predicted_ms")
         return None if shipped is None else (shipped, None)
+
+    @cached_property
+    def elsewhere(self) -> list[tuple[str, Figure, Figure | None]]:
+        """Of every further device of the search: its name, the winner's predicted latency there, and the limit."""
+        if self.search is None or self.result is None:
+            return []
+        others = further_devices(self.search)
+        found = [(name, self.of_winner(f"/elsewhere_ms/{escaped(name)}")) for name in others]
+        limits = {name: latency_limit(self.result, "/limits", others, name) for name in others}
+        return [(name, predicted, limits[name]) for name, predicted in found if predicted is not None]
 
     @cached_property
     def verdict(self) -> Verdict:
@@ -328,4 +338,6 @@ class RunView:
     @property
     def commands(self) -> list[Command]:
         """What makes this run again."""
-        return commands_of(self.run, None if self.predictions is None else self.predictions.table)
+        elsewhere = tables_elsewhere(self.run, self.known)[: len(self.elsewhere)]
+        further = [None if found is None else found.table for found in elsewhere]
+        return commands_of(self.run, None if self.predictions is None else self.predictions.table, further)

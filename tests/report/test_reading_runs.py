@@ -1,6 +1,7 @@
 """What a page says of runs that lack something, and what is no run at all."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -16,6 +17,7 @@ from report.reading import Page
 
 from hwnas.errors import ReportError
 from hwnas.report.page import write_report
+from hwnas.search.identity import fingerprint_of
 from latency_luts import LatencyLut
 
 
@@ -176,6 +178,36 @@ def test_a_limit_of_the_search_is_not_taken_from_another_winners_bundle(run):
     manifest = run / "bundle" / "manifest.json"
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"limit_ms": 9.0}))
     assert "% below the limit of 0.3200 ms" in shown(run)[1].replace("\u00a0", " ")
+
+
+@pytest.mark.parametrize(
+    ("limits", "verdict", "again"),
+    [
+        (
+            "x86: latency <= 0.32 ms; npu: latency <= 9 ms",
+            "The limit holds.",
+            "--latency-ms 0.32 --latency-ms 9 --margin",
+        ),
+        ("npu: latency <= 9 ms", "There was no latency limit.", "--latency-ms inf --latency-ms 9 --margin"),
+        ("x86: latency <= 0.32 ms", "The limit holds.", "--latency-ms 0.32 --latency-ms inf --margin"),
+    ],
+)
+def test_each_device_has_its_table_and_its_limit(run, limits, verdict, again):
+    npu = write_estimated_table(run.parent / "npu.lut.jsonl")
+    result, journal = run / "search.json", run / "search.journal.jsonl"
+    result.write_text(json.dumps(json.loads(result.read_text()) | {"limits": limits, "searched": limits}))
+    shutil.rmtree(run / "bundle")
+    header, *rest = journal.read_text().splitlines()
+    told = json.loads(header)
+    told |= {"limits": limits, "latency": f"{told['latency']}/{fingerprint_of(LatencyLut.load(npu))}"}
+    journal.write_text("\n".join([json.dumps(told), *rest]) + "\n")
+    text = " ".join(shown(run, npu)[1].replace("\u00a0", " ").split())
+    assert verdict in text
+    assert "--table x86.lut.jsonl --table npu.lut.jsonl --supernet" in text
+    assert again in text
+    assert "predicted on npu" in text
+    assert bool(re.search(r"limit 9(\.0+)? ms", text)) == ("npu" in limits)
+    assert ("no limit there" in text) == ("npu" not in limits)
 
 
 def test_a_bundle_that_was_not_measured_is_no_device(run):
