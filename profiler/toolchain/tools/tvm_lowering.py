@@ -159,6 +159,7 @@ class Lowering(PyExprMutator):  # type: ignore[misc]
         if key in self.levels:
             return self.levels[key]
         flat, isa, dot = self._flat(x), self.isa, dot_of(self.isa)
+        found: tuple[Any, ...]
         if rounding is None:
             zero = dot.lowest + 128
             steps = self.builder_.emit(self._te(lambda x: tvm_int8.steps(x, isa), flat, name="steps", pattern=OPAQUE))
