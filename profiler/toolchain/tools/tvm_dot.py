@@ -68,12 +68,11 @@ def _intrinsic(dot: Dot, lanes: int) -> tuple[Any, Any]:
     group, level = dot.group, dot.level
     word, vector, words = f"{level}x{group}", f"int32x{lanes}", f"int8x{group * lanes}"
 
-    @T.prim_func(s_tir=True)
-    def description(
-        levels: T.Buffer((group,), level, offset_factor=1),
-        weights: T.Buffer((lanes, group), "int8", offset_factor=1),
-        sums: T.Buffer((lanes,), "int32", scope="local", offset_factor=1),
-    ) -> None:
+    @T.prim_func(s_tir=True)  # type: ignore[untyped-decorator]
+    def description(a: T.handle, b: T.handle, c: T.handle) -> None:
+        levels = T.match_buffer(a, (group,), level, offset_factor=1)
+        weights = T.match_buffer(b, (lanes, group), "int8", offset_factor=1)
+        sums = T.match_buffer(c, (lanes,), "int32", scope="local", offset_factor=1)
         with T.sblock("root"):
             T.reads(sums[0:lanes], levels[0:group], weights[0:lanes, 0:group])
             T.writes(sums[0:lanes])
@@ -83,12 +82,11 @@ def _intrinsic(dot: Dot, lanes: int) -> tuple[Any, Any]:
                         vi, vk = T.axis.remap("SR", [i, k])
                         sums[vi] = sums[vi] + T.cast(levels[vk], "int32") * T.cast(weights[vi, vk], "int32")
 
-    @T.prim_func(s_tir=True)
-    def implementation(
-        levels: T.Buffer((group,), level, offset_factor=1),
-        weights: T.Buffer((lanes, group), "int8", offset_factor=1),
-        sums: T.Buffer((lanes,), "int32", scope="local", offset_factor=1),
-    ) -> None:
+    @T.prim_func(s_tir=True)  # type: ignore[untyped-decorator]
+    def implementation(a: T.handle, b: T.handle, c: T.handle) -> None:
+        levels = T.match_buffer(a, (group,), level, offset_factor=1)
+        weights = T.match_buffer(b, (lanes, group), "int8", offset_factor=1)
+        sums = T.match_buffer(c, (lanes,), "int32", scope="local", offset_factor=1)
         with T.sblock("root"):
             T.reads(sums[0:lanes], levels[0:group], weights[0:lanes, 0:group])
             T.writes(sums[0:lanes])
