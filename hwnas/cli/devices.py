@@ -95,9 +95,12 @@ def check(
     """
     from hwnas.profiling import opened
     from profiler import SessionError, load_devices
+    from profiler.hardware import HardwareDevice
     from profiler.preflight import Surveyor, judge
 
     device = load_devices(devices).get(name)
+    if isinstance(device, HardwareDevice) and device.provider != "cpu":
+        say(f"{name} is {device.note}")  # before anything can fail
     with opened(device, say if wait else None, as_it_is=True) as session:
         if not isinstance(session, Surveyor):
             raise SessionError(f"{name} is a {device.kind} device, on which nothing disturbs a measurement")

@@ -38,13 +38,19 @@ class TorchRuntime:
         self.device = "cpu" if driver is None else "cuda"
         self.version = f"torch-{torch.__version__.partition('+')[0]}" + ("" if driver is None else "+cuda")
 
-    def open(self, path: str) -> Callable[..., Any]:
-        """The function in a file, its weights on the device."""
+    def open(self, path: str) -> Callable[..., tuple[Any, ...]]:
+        """The function in a file, its weights on the device: of tensors, and it gives them.
+
+        A program looks through what it is given at every call, which takes longer than a small graph; this does not.
+        """
         program = self.torch.export.load(path)
         if self.device != "cpu":
             program = self.passes.move_to_device_pass(program, self.device)
-        checked = "check_guards" in inspect.signature(program.module).parameters  # from torch 2.9 on, at every call
-        function: Callable[..., Any] = program.module(**({"check_guards": False} if checked else {}))
+        guarded = "check_guards" in inspect.signature(program.module).parameters  # from torch 2.9 on
+        module = program.module(**({"check_guards": False} if guarded else {}))
+        module.graph.set_codegen(self.torch.fx.graph.CodeGen())
+        module.recompile()
+        function: Callable[..., tuple[Any, ...]] = module.forward
         return function
 
     def tensor(self, array: Any) -> Any:
@@ -143,10 +149,8 @@ class TorchGraph:
         self.give(name, origin.outputs[place])
 
     def _call(self) -> None:
-        torch = self.runtime.torch
-        with torch.inference_mode():
-            returned = self.function(*self.inputs.values())
-        self.outputs = (returned,) if isinstance(returned, torch.Tensor) else tuple(returned)
+        with self.runtime.torch.inference_mode():
+            self.outputs = self.function(*self.inputs.values())
 
     def _copy(self, name: str, value: Any) -> None:
         self.inputs[name].copy_(value)

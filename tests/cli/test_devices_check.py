@@ -38,6 +38,17 @@ def test_what_cannot_be_measured_ends_with_1_and_says_why(bare):
     assert "put `threads: " in ran.out
 
 
+@pytest.mark.parametrize("runtime", ["onnxruntime", "torch", "tvm"])
+def test_a_gpu_is_called_unproven(bare, runtime):
+    bare.folder.joinpath("devices.yaml").write_text(
+        f"devices:\n  gpu: {{kind: local, runtime: {runtime}, provider: cuda}}\n"
+    )
+    ran = bare("devices", "check", "gpu", "--seconds", "0.2")
+    assert ran.err.splitlines()[0] == "gpu is unproven: nothing was ever run on a GPU with this"
+    assert ran.code in (0, 1, 3)
+    assert "unproven" in bare("devices", "list").out
+
+
 def test_the_exit_codes_are_told(bare):
     ran = bare("devices", "check", "--help")
     assert "0 quiet or usable, 3 disturbed now, 1 unusable" in " ".join(ran.out.split())

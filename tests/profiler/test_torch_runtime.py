@@ -77,7 +77,7 @@ def test_all_of_a_program_moves_to_another_device(tmp_path: Path) -> None:
     runtime = TorchRuntime(1, None)
     runtime.device = "meta"
     function = runtime.open(str(artifact.path))
-    returned = function(runtime.tensor(np.zeros((1, 5, 16), np.float32)))
+    (returned,) = function(runtime.tensor(np.zeros((1, 5, 16), np.float32)))
     assert returned.device.type == "meta"
     assert returned.shape == (1, 5, 16)
 
