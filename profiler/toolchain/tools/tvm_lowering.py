@@ -126,7 +126,8 @@ class Lowering(PyExprMutator):  # type: ignore[misc]
     def _in_floats(self, x: Any, weight: Any) -> Any:
         flat = self._flat(x)
         (rows, inner), columns = shape_of(flat), weight.shape[1]
-        tile = self.choose(rows, columns, inner)
+        tuned = self.precision == "fp32"  # what tiles were measured in
+        tile = self.choose(rows, columns, inner) if tuned else tiles(rows, columns, self.isa)[0]
         narrow = weight.astype("float16") if self.precision == "fp16" else weight
         self.narrowed_bytes += weight.nbytes - narrow.nbytes
         return self._te(
