@@ -42,6 +42,8 @@ def forms(device: LocalDevice | SshDevice, form: str | None, precision: str) -> 
 
     A format in a precision it does not have is left out of ``all``. Raises :class:`DeployError` for what there is not.
     """
+    if device.provider != "cpu":
+        raise DeployError(f"{device.name} is a GPU, and bundles run on processors; name a device with provider: cpu")
     own = format_of(device.runtime)
     if form is None and own not in RUNTIMES:
         raise DeployError(

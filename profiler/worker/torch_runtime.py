@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -66,6 +67,7 @@ class TorchRuntime:
         for held in (program.calls, program.graphs):
             held.clear()
         if self.driver is not None:
+            gc.collect()  # a graph and its own functions hold one another
             self.torch.cuda.empty_cache()
 
 

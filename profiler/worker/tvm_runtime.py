@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import gc
 import os
 import tempfile
 from collections.abc import Callable
@@ -118,6 +119,7 @@ class TvmRuntime:
         for held in (program.calls, program.graphs):
             held.clear()
         if self.driver is not None:
+            gc.collect()  # a graph and its own functions hold one another
             self.ffi.get_global_func("vm.builtin.memory_manager.clear")()  # what is kept for programs to come
 
 

@@ -60,6 +60,8 @@ def test_what_torch_runs_is_profiled_and_not_bundled() -> None:
     with pytest.raises(DeployError, match="here runs torch, of which no bundles are made; give --format: onnx, tflite"):
         forms(device, None, "fp32")
     assert [form.device.runtime for form in forms(device, "onnx", "fp32")] == ["onnxruntime"]
+    with pytest.raises(DeployError, match="here is a GPU, and bundles run on processors"):
+        forms(device.model_copy(update={"provider": "cuda"}), "onnx", "fp32")
 
 
 def test_the_best_is_the_fastest_that_keeps_its_quality(tmp_path: Path) -> None:

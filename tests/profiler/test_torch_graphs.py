@@ -1,5 +1,7 @@
 """Captured graphs of the runtime torch, where CUDA is made up: operators are recorded, and replayed in their memory."""
 
+import gc
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -110,6 +112,21 @@ def test_a_loop_carries_its_cache_within_the_gpu(
         assert np.allclose(found["y"], totals[-1])
         assert np.allclose(found["next"], np.tile(totals.sum() + repeat * memory, (2, 1)), atol=1e-5)
     assert [graph.replays for graph in graphs] == [2, 2 * repeat]  # captured once, not for each iteration
+
+
+def test_memory_is_given_back_once_nothing_of_a_program_is_left(
+    runtime: TorchRuntime, artifacts: dict[str, Artifact], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = runtime.load([stage(artifacts["feed"])])
+    graph = weakref.ref(program.graphs["graph"])
+    alive: list[bool] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: alive.append(graph() is not None))
+    gc.disable()  # as in the worker
+    try:
+        runtime.unload(program)
+    finally:
+        gc.enable()
+    assert alive == [False]
 
 
 def test_every_replay_is_waited_for(runtime: TorchRuntime, artifacts: dict[str, Artifact]) -> None:
