@@ -69,6 +69,24 @@ def test_a_table_is_measured_and_tuned(tmp_path):
     assert len({library["producer"] for library in libraries}) == 2, "what was tuned is compiled anew"
 
 
+@pytest.mark.slow
+def test_every_precision_has_its_table(tmp_path):
+    need("tvm")
+    (tmp_path / "one.yaml").write_text(SPACE)
+    cache = tmp_path / "cache"
+    (cache / "hwnas").mkdir(parents=True)
+    (cache / "hwnas" / "toolchains").symlink_to(root_folder())
+    shell = Shell(tmp_path, cache)
+    asked = ("--space", "one.yaml", "--runtime", "tvm", "--precision", "all")
+    shell("profile", *asked, "--out", "tables", *FEW)
+    names = [f"tvm{suffix}" for suffix in ("", "-fp16", "-int8", "-int8-dynamic")]
+    for name in names:
+        shown = shell("lut", "show", f"tables/{name}.lut.jsonl", "--space", "one.yaml", "--json").json
+        assert shown["missing"] == []
+    compared = shell("runtimes", "compare", "tables", "--json")
+    assert all(name in compared.out for name in names)
+
+
 @pytest.mark.parametrize(
     "command", [("profile", "--device", "x86-tvm", "--out", "t.jsonl", *FEW), ("tune",)], ids=["profile", "tune"]
 )
