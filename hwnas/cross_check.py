@@ -27,6 +27,8 @@ PROFILES, CALLS = 3, 200
 """Profiles that are taken, and calls of the model in each: what lasts ``PROFILE_MS``, but ten to ``CALLS``."""
 PROFILE_MS = 3000.0
 _SAMPLES, _SAMPLE_MS = 10, 10.0
+_PROFILED = ("onnxruntime", "litert", "tvm")
+"""Runtimes that tell times of nodes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class CrossCheck:
     ``profile_ms`` the sum of all nodes, ``elsewhere_ms`` of those that belong to no operator (both
     on the wall clock), ``primitives_ms`` by kind of node. ``moved_share`` is the part of the
     operators' time that the two place differently (total variation distance of the shares),
-    ``None``, and no rows, if no node could be placed: kernels of TVM have no names of ours.
+    ``None``, and no rows, if no node could be placed: kernels of LiteRT and TVM have no names of ours.
     ``changed`` says how the device differs from when the table was made.
     """
 
@@ -70,9 +72,7 @@ class CrossCheck:
 
 def require_profile(device: Device) -> None:
     """Refuse a device whose runtime has no profile of its nodes."""
-    from profiler.exporting import format_of
-
-    if format_of(device.runtime) not in ("onnx", "tvm"):
+    if device.runtime not in _PROFILED:
         raise SessionError(f"{device.name} runs {device.runtime}, which tells no times of nodes; leave --measure out")
 
 

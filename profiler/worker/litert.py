@@ -6,14 +6,18 @@ import functools
 import importlib
 from collections.abc import Callable
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .cuda_driver import CudaDriver
+from .litert_profile import Profiled, node_times
 from .protocol import Request, WorkerError
 from .stages import Arrays, check_wiring, evaluate, inputs_of, lookup, require_stages, source
 
+WARM_UP_CALLS = 5
+"""Calls of a profile that are not looked at."""
 PACKAGES = {
     "litert": ("ai-edge-litert", "ai_edge_litert.interpreter", "pip install 'hwnas[litert]'"),
     "tflite": ("tflite-runtime", "tflite_runtime.interpreter", "run: hwnas toolchain install tflite-runtime"),
@@ -48,6 +52,26 @@ class LiteRt:
     def load(self, stages: list[Request]) -> LiteRtProgram:
         """An interpreter for every stage, and what moves values between them."""
         return LiteRtProgram(self, stages)
+
+    def profile(self, stages: list[Request], calls: int) -> list[Request]:
+        """Node times of a program, by LiteRT's C library on the reference inputs, each graph alone.
+
+        All shapes are fixed, so every iteration of a stage runs the same nodes on as much.
+        """
+        name = self.version.partition("-")[0]
+        if name != "litert":
+            raise WorkerError(f"{self.version} has no profiler that can be reached; use litert")
+        library = Path(str(importlib.import_module(PACKAGES[name][1]).__file__)).with_name("libLiteRt.so")
+        program, found = self.load(stages), []
+        for stage, reference in zip(stages, program.references, strict=True):
+            graph = program.graphs[stage["name"]]
+            inputs = {name: graph.encode(name, lookup(reference, name, graph.where)) for name in graph.inputs}
+            profiled = Profiled(library, stage["path"], inputs, self.threads)
+            runs = [profiled.watched() for _ in range(WARM_UP_CALLS + calls)][WARM_UP_CALLS:]
+            nodes = node_times(runs, stage["repeat"])
+            found.append({"name": stage["name"], "runs": stage["repeat"], "nodes": nodes})
+        self.unload(program)
+        return found
 
     def unload(self, program: Any) -> None:
         """Free the program's interpreters."""

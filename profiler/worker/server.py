@@ -180,8 +180,8 @@ class Worker:
             raise WorkerError("kernels of a GPU are not timed one by one here; use a device with provider: cpu")
         if isinstance(runtime, OnnxRuntime):
             runtime = OnnxRuntime(self.threads, runtime.driver)
-        elif not isinstance(runtime, TvmRuntime):
-            raise WorkerError(f"{runtime.version} is not profiled node by node here; use onnxruntime or tvm")
+        elif isinstance(runtime, TorchRuntime):
+            raise WorkerError(f"{runtime.version} is not profiled node by node here; use another runtime")
         return {"stages": runtime.profile(self.program(request).stages, request["calls"])}
 
     def unload(self, request: Request) -> Request:

@@ -57,9 +57,9 @@ def test_it_measures_alone_and_where_the_table_is_from(shell):
     with alone_on("localhost"):
         assert "measures there" in shell(*EXPLAIN, "--measure").refusal
         assert shell(*EXPLAIN).code == 0
-    (shell.folder / "devices.yaml").write_text("devices:\n  x86: {kind: local, runtime: litert}\n")
+    (shell.folder / "devices.yaml").write_text("devices:\n  x86: {kind: local, runtime: tflite}\n")
     refused = shell(*EXPLAIN, "--measure", "--device", "x86").refusal
-    assert "x86 runs litert, which tells no times of nodes; leave --measure out" in refused
+    assert "x86 runs tflite, which tells no times of nodes; leave --measure out" in refused
     (shell.folder / "devices.yaml").write_text("devices:\n  x86: {kind: local}\n  two: {kind: local, threads: 2}\n")
     assert "the table is of x86/" in shell(*EXPLAIN, "--measure", "--device", "two").refusal
     assert "'nine' is not in devices.yaml" in shell(*EXPLAIN, "--measure", "--device", "nine").refusal

@@ -13,7 +13,10 @@ from exporters import Artifact
 from profiler import LocalDevice, ParityError, Program, SessionError, Stage, TimingSession, check_parity, open_session
 from profiler.errors import ToolchainError
 from profiler.parity import reference_tensors
+from profiler.primitives import ProfilingSession, primitives
 from profiler.transports.local import LocalTransport
+from profiler.worker.litert_profile import node_times
+from profiler.worker.protocol import WorkerError
 from profiler.worker_session import WorkerSession
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "tflite"
@@ -63,6 +66,38 @@ def test_a_loop_fed_by_an_int8_graph(shared_session: TimingSession) -> None:
     memory = reference_tensors(golden("linear"))[1]["y"]
     expected = np.tile(1 + 2 * memory, (2, 1))
     assert np.abs(shared_session.run(handle)["next"] - expected).max() <= 2 * golden("linear-int8").tolerance
+
+
+@pytest.mark.parametrize("stem", ["feed", "feed-int8", "embedding-int8"])
+def test_nodes_are_profiled(shared_session: TimingSession, stem: str) -> None:
+    assert isinstance(shared_session, ProfilingSession)
+    handle = shared_session.load(Program.single(golden(stem)))
+    nodes = primitives(*(shared_session.profile(handle, 5) for _ in range(2)))
+    kinds = {node.op for node in nodes}
+    assert "Fully Connected" in kinds if stem.startswith("feed") else kinds
+    assert all(node.latency_ms == node.raw_ms >= 0 for node in nodes), "watching costs the nodes nothing"
+    check_parity(golden(stem), shared_session.run(handle), "here")
+
+
+def test_a_loop_is_profiled_graph_by_graph(shared_session: TimingSession) -> None:
+    assert isinstance(shared_session, ProfilingSession)
+    handle = shared_session.load(loop(golden, 3))
+    before = shared_session.run(handle)
+    nodes = primitives(shared_session.profile(handle, 5))
+    assert {(node.stage, node.runs) for node in nodes} == {("first", 1), ("step", 3)}
+    assert all(np.array_equal(shared_session.run(handle)[name], value) for name, value in before.items())
+
+
+def test_whole_microseconds_of_several_runs() -> None:
+    runs = [[("Fully Connected (NC, F32) GEMM", us), ("CAST", 0)] for us in (9, 10, 10, 11, 500)]
+    found = node_times(runs, 4)
+    assert [(node["name"], node["op"]) for node in found] == [
+        ("Fully Connected (NC, F32) GEMM 0", "Fully Connected"), ("CAST 1", "CAST"),
+    ]  # fmt: skip
+    assert found[0]["us"] == pytest.approx(4 * (9 + 10 + 10) / 3, abs=1e-3)
+    assert found[1]["us"] == found[0]["cost_us"] == 0.0
+    with pytest.raises(WorkerError, match="does not run the same nodes each time"):
+        node_times([*runs, runs[0][:1]], 1)
 
 
 def test_what_is_carried_to_another_shape_is_named(shared_session: TimingSession) -> None:
