@@ -94,6 +94,25 @@ def test_a_run_from_start_to_end(tmp_path: Path) -> None:
     assert [p.done for p in seen if p.phase == "measure"] == list(range(17))
 
 
+def test_memory_that_loading_took_on_a_gpu_is_told_with_the_visit(tmp_path: Path) -> None:
+    class OnGpu(FakeSession):
+        """Takes as much as the file has."""
+
+        taken = 0
+
+        def load(self, program: Program) -> str:
+            self.taken += program.size_bytes
+            return super().load(program)
+
+        def counters(self) -> dict[str, int]:
+            return {"gpu_loaded_bytes": self.taken}
+
+    plan = make_plan(tmp_path)
+    take(tmp_path / "j", plan, OnGpu())
+    sizes = {item.name: item.program.size_bytes for item in plan.items}
+    assert all(r["facts"] == {"gpu_loaded_bytes": sizes[r["item"]]} for r in records(tmp_path / "j", "sample"))
+
+
 def test_all_parity_comes_before_any_sample_and_each_artifact_once(tmp_path: Path) -> None:
     take(tmp_path / "j", make_plan(tmp_path), FakeSession())
     kinds = [r["kind"] for r in map(json.loads, (tmp_path / "j").read_text().splitlines())]
