@@ -1,7 +1,7 @@
 """What mixing precisions gains, how well a table predicts it, and what a border between two precisions costs.
 
-    python -m benchmarks.mixed_precision [--space g2p_mixed] [--models 20] [--architectures 5] [--rounds 40]
-                                         [--out runs/mixed_precision] [--json]
+    python -m benchmarks.mixed_precision [--space benchmarks/mixed_medium.yaml] [--models 30] [--architectures 8]
+                                         [--rounds 40] [--out runs/mixed_precision] [--json]
 
 ``--space`` may be one in fp32: its blocks then get the choice of fp32 and int8-dynamic. Profiles it, with fresh whole
 models of random precisions, and tells
@@ -14,7 +14,8 @@ models of random precisions, and tells
 - random architectures in fp32, in int8-dynamic, and in the precisions that are fastest by the table, measured in the
   same rounds.
 
-Run it again to go on where it stopped. g2p_mixed takes about 25 minutes, and a space of HAT's sizes hours.
+Run it again to go on where it stopped. It takes about a quarter of an hour; g2p_mixed, where int8-dynamic is slower
+throughout, more, and benchmarks/hat_mixed.yaml, where it is faster throughout, half an hour.
 """
 
 from __future__ import annotations
@@ -103,17 +104,21 @@ def borders(space: SearchSpace, candidate: Candidate | Mapping[str, int]) -> int
 
 
 def border_cost(space: SearchSpace, lut: LatencyLut) -> Border:
-    """By least squares: what fresh models take beyond their prediction = a + cost * borders."""
+    """By least squares: what fresh models take beyond their prediction = a + b * calls in int8 + cost * borders.
+
+    b is there for what a calibration of one scale misses of either precision.
+    """
     assert lut.calibration is not None
     models = lut.models_of("check")
     number = np.array([borders(space, model.candidate) for model in models], dtype=float)
     beyond = np.array([model.latency_ms - lut.calibration.predict(model.operators) for model in models])
-    design = np.column_stack([np.ones(len(models)), number])
+    int8 = [sum(n for op, n in model.operators.items() if op.precision != "fp32") for model in models]
+    design = np.column_stack([np.ones(len(models)), int8, number])
     coefficients, *_ = np.linalg.lstsq(design, beyond, rcond=None)
     left = beyond - design @ coefficients
-    variance = float(left @ left) / (len(models) - 2) * np.linalg.inv(design.T @ design)[1, 1]
+    variance = float(left @ left) / (len(models) - 3) * np.linalg.inv(design.T @ design)[2, 2]
     mean_ms = float(np.mean([model.latency_ms for model in models]))
-    cost_ms = float(coefficients[1])
+    cost_ms = float(coefficients[2])
     return Border(1e3 * cost_ms, 1e3 * math.sqrt(variance), cost_ms * float(number.mean()) / mean_ms)
 
 
@@ -181,10 +186,10 @@ def measure_mixed(
 def main() -> None:
     """Profile, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--space", default="g2p_mixed")
-    parser.add_argument("--models", type=int, default=20, help="fresh whole models of random precisions")
+    parser.add_argument("--space", default="benchmarks/mixed_medium.yaml")
+    parser.add_argument("--models", type=int, default=30, help="fresh whole models of random precisions")
     parser.add_argument("--calibration", type=int, default=20)
-    parser.add_argument("--architectures", type=int, default=5)
+    parser.add_argument("--architectures", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--samples", type=int, default=5)
     parser.add_argument("--device", default="x86")
