@@ -58,11 +58,10 @@ def is_foreign(target: Any) -> bool:
 
 def isa_of(target: Any) -> Isa:
     """The widest vectors it has, by LLVM's features, and its best instruction for products of small integers."""
-    for feature, isa in (*_VECTORS.items(), ("", Isa(4, 16))):
-        if not feature or codegen.target_has_features(feature, target):
-            dots = (dot for also, dot in _DOTS[feature].items() if codegen.target_has_features(also, target))
-            return replace(isa, dot=next(dots, ""))
-    raise AssertionError("unreachable")
+    known = ((feature, isa) for feature, isa in _VECTORS.items() if codegen.target_has_features(feature, target))
+    vectors, isa = next(known, ("", Isa(4, 16)))
+    dots = (dot for feature, dot in _DOTS[vectors].items() if codegen.target_has_features(feature, target))
+    return replace(isa, dot=next(dots, ""))
 
 
 def require_halves(target: Any) -> None:
