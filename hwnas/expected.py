@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hwnas.best_runtime import BestRuntimeLatency
 from hwnas.errors import InfeasibleError, SpaceError
 from hwnas.factors import Factor
 from hwnas.latency import TableLatency, TableSum
@@ -79,6 +80,24 @@ class ExpectedLatencies(nn.Module):
         """By name; takes, returns and raises as :meth:`ExpectedLatency.forward`."""
         expected: Tensor = self._expectation(probabilities)
         return dict(zip(self.names, expected.unbind(-1), strict=True))
+
+
+class LeastExpectedLatency(nn.Module):
+    """The least of the expectations by several runtimes' tables: of a decided architecture the best runtime's latency.
+
+    Of others it is at least what is expected of the best runtime, which may be another for each candidate. Its gradient
+    is that of the runtime that is the fastest so far.
+    """
+
+    def __init__(self, latency: BestRuntimeLatency) -> None:
+        """Raises as :class:`ExpectedLatency`."""
+        super().__init__()
+        self._expectation = _Expectation([model.sum for model in latency.models.values()])
+
+    def forward(self, probabilities: Mapping[str, Tensor]) -> Tensor:
+        """Milliseconds; takes, returns and raises as :meth:`ExpectedLatency.forward`."""
+        expected: Tensor = self._expectation(probabilities)
+        return expected.amin(dim=-1)
 
 
 class _Expectation(nn.Module):

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from hwnas.expected import ExpectedLatency
+from hwnas.expected import ExpectedLatency, LeastExpectedLatency
 from hwnas.gradient.architecture import Architecture
 from hwnas.gradient.relaxation import Drawn
 
@@ -39,7 +39,7 @@ class Descent:
     (choices,) so often; ``lessons`` (choices,) is how much was learnt of each lately, 1 for a look at all its options.
     """
 
-    def __init__(self, architecture: Architecture, expected: ExpectedLatency) -> None:
+    def __init__(self, architecture: Architecture, expected: ExpectedLatency | LeastExpectedLatency) -> None:
         self.architecture, self._expected = architecture, expected
         self.learnt = torch.zeros_like(architecture.scores)
         self.active = torch.ones(len(architecture.scores), dtype=torch.float64)

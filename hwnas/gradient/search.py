@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hwnas.best_runtime import BestRuntimeLatency
 from hwnas.data.task import Pair, Task
 from hwnas.device_limits import DeviceLimits
 from hwnas.errors import SearchError
-from hwnas.expected import ExpectedLatency
+from hwnas.expected import ExpectedLatency, LeastExpectedLatency
 from hwnas.families.base import Family
 from hwnas.files import write_json
 from hwnas.gradient.architecture import Architecture
@@ -61,9 +62,12 @@ def find_by_gradient(
     """
     space, first = supernet.space, limits.first
     limits.check()
-    if not isinstance(first.latency, TableLatency):
-        raise SearchError("a search by gradients needs the table of one runtime: what is expected is a sum over it")
-    expected = ExpectedLatency(first.latency)
+    if isinstance(first.latency, BestRuntimeLatency):
+        expected: ExpectedLatency | LeastExpectedLatency = LeastExpectedLatency(first.latency)
+    elif isinstance(first.latency, TableLatency):
+        expected = ExpectedLatency(first.latency)
+    else:
+        raise SearchError("a search by gradients needs a table: the expectation follows from its operators")
     steps = Steps(
         family,
         supernet,
@@ -108,7 +112,7 @@ def _lessons(task: Task, pairs: Sequence[Pair] | None) -> Lessons:
 
 def _aim(limits: CandidateLimits, settings: GradientSettings) -> Aim:
     latency, limit_ms = limits.latency, limits.latency_ms
-    assert isinstance(latency, TableLatency)
+    assert isinstance(latency, TableLatency | BestRuntimeLatency)
     if limit_ms is None:
         return Aim()
     if settings.latency == "mul":

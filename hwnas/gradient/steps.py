@@ -16,7 +16,7 @@ from hwnas.checkpoint import Checkpoint
 from hwnas.data.batching import batch_of_update
 from hwnas.data.task import Pair
 from hwnas.errors import SearchError
-from hwnas.expected import ExpectedLatency
+from hwnas.expected import ExpectedLatency, LeastExpectedLatency
 from hwnas.families.base import Family, SoftChoices
 from hwnas.gradient.architecture import Architecture
 from hwnas.gradient.descent import Descent
@@ -56,7 +56,7 @@ class Steps:
         family: Family,
         supernet: SuperTransformer,
         lessons: Lessons,
-        expected: ExpectedLatency,
+        expected: ExpectedLatency | LeastExpectedLatency,
         aim: Aim,
         settings: GradientSettings,
         *,

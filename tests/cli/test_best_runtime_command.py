@@ -96,15 +96,9 @@ REFUSED = {
     "a runtime twice": (("--table", "tables", "--table", "x86.lut.jsonl"), "are both of onnxruntime"),
     "limits": (("--table", "tables", "--latency-ms", 1, "--latency-ms", 2), "given 2 times for --runtime best"),
     "energy": (("--table", "tables", "--energy-mj", 1), "--runtime best knows latencies alone"),
-    "gradients": (("--table", "tables", "--method", "darts"), "by gradients needs the table of one runtime"),
     "another workload": (("--table", "tables", "--target-tokens", 7), "target_tokens is 5 there, 7 asked"),
     "another device": (("--table", "tables", "--table", "board.jsonl"), "device is board there, x86 here"),
 }
-
-
-def without_method(options):
-    """Gradients have no population."""
-    return [*COMMON[:5], "--runtime", "best"] if "darts" in options else BEST
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -114,7 +108,7 @@ def test_what_cannot_be_is_refused_in_one_line(shell, tables, case):
     as_of_litert(table).save(shell.folder / "board.jsonl")
     replace(table, target=replace(table.target, device="board", runtime="tvm-1")).save(shell.folder / "board.jsonl")
     measured = () if case == "another workload" else ("--no-measure",)
-    refused = shell(*without_method(options), *options, *measured, "--out", "new").refusal
+    refused = shell(*BEST, *options, *measured, "--out", "new").refusal
     assert message in refused, refused
     assert not (shell.folder / "new" / "winner.yml").exists()
 

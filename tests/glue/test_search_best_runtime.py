@@ -14,7 +14,6 @@ from hwnas.best_runtime import BestRuntimeLatency
 from hwnas.candidates import read_candidate, runtime_named_in
 from hwnas.errors import SearchError
 from hwnas.families.deployed import as_in_table
-from hwnas.gradient.settings import GradientSettings
 from hwnas.latency import decompose, operators_of
 from hwnas.limits import CandidateLimits
 from hwnas.search.methods import settings_of
@@ -148,13 +147,6 @@ def test_it_holds_a_limit_that_one_runtime_alone_would_not(supernet, tmp_path: P
     outcome = search_and_measure(SPACE, FAMILY, supernet, TASK, None, limits(limit_ms), asked, tmp_path)
     assert all(found.predicted_ms <= limit_ms for found in outcome.finalists)
     assert outcome.winner is not None
-
-
-def test_a_search_by_gradients_needs_one_table(supernet, tmp_path: Path) -> None:
-    asked = replace(REQUEST, method="darts", settings=GradientSettings())
-    with pytest.raises(SearchError, match=r"by gradients .* the table of one runtime"):
-        search_and_measure(SPACE, FAMILY, supernet, TASK, None, limits(), asked, tmp_path)
-    assert not any(tmp_path.iterdir())
 
 
 def test_energy_is_no_objective(supernet, tmp_path: Path) -> None:
