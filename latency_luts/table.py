@@ -182,9 +182,13 @@ class LatencyLut:
     def calibrated(self, classes: Mapping[str, str] | None = None) -> LatencyLut:
         """This table with a calibration fitted on its calibration models.
 
+        ``classes`` are those of :class:`Calibration`; by default each precision but fp32 is one, if there are several.
         Raises :class:`LutError` if there are fewer than three.
         """
         models = self.models_of("calibration")
+        if classes is None:
+            precisions = {operator.precision for operator in self.rows if operator != DISPATCH}
+            classes = {name: name for name in sorted(precisions) if name != "fp32"} if len(precisions) > 1 else {}
         calibration = Calibration.fit(
             self.latencies_ms,
             self.dispatch_ms,

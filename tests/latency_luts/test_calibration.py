@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,15 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latency_luts import (
+    DISPATCH,
     Calibration,
     CheckReport,
+    LatencyLut,
     LutError,
     LutFormatError,
     MissingOperatorError,
+    OperatorRow,
     OperatorSpec,
+    Subject,
     WholeModel,
     check_report,
 )
+from profiler.target import Target
 
 DISPATCH_MS = 0.003
 TABLE = {
@@ -185,3 +191,48 @@ def test_weights_that_stream_in_a_whole_model_only_are_paid_by_the_mib() -> None
     assert streaming.per_streamed_mib_ms > 0.04
     stored = Calibration.from_dict(streaming.as_dict(), latencies_ms)
     assert stored.predict(models[0].operators) == pytest.approx(models[0].latency_ms)
+
+
+def test_each_precision_has_a_scale_where_a_table_has_several() -> None:
+    quantised = {replace(operator, precision="int8-dynamic"): 0.6 * ms for operator, ms in TABLE.items()}
+    known = Calibration(
+        TABLE | quantised, DISPATCH_MS, 0.01, 0.0, {"all": 2.0, "int8-dynamic": 1.2},
+        {"int8-dynamic": "int8-dynamic"}, 0, None,
+    )  # fmt: skip
+    rng, models = random.Random(0), []
+    for number in range(40):
+        operators = {
+            replace(OperatorSpec.of(kind, embed=rng.choice((32, 64, 96))), precision=precision): 8 * rng.randint(1, 4)
+            for kind in ("attention", "ffn")
+            for precision in rng.sample(("fp32", "int8-dynamic"), rng.randint(1, 2))
+        }
+        latency_ms = known.predict(operators)
+        role = "calibration" if number < 10 else "check"
+        halves = (latency_ms, latency_ms)
+        models.append(WholeModel(f"m{number}", role, {}, operators, latency_ms, halves, 10, 50, "sha", 0.0))
+    rows = {
+        o: OperatorRow(o, ms, 10, 50, f"sha-{o}", 0.0)
+        for o, ms in {DISPATCH: DISPATCH_MS, **TABLE, **quantised}.items()
+    }
+    table = LatencyLut(
+        target=Target("here", "onnxruntime-1", 1, "thread_cpu"),
+        workload={}, subject=Subject("mixed", "0"), rows=rows, rounds=10, models=tuple(models),
+    ).calibrated()  # fmt: skip
+    assert table.calibration is not None
+    assert table.calibration.classes == {"int8-dynamic": "int8-dynamic"}
+    by_precision = table.calibration.evaluate(table.models_of("check"))
+    assert by_precision.mape < 0.02
+    read = Calibration.from_dict(table.calibration.as_dict(), table.latencies_ms)
+    assert read.evaluate(table.models_of("check")) == by_precision
+    one = table.calibrated(classes={}).calibration
+    assert one is not None
+    assert one.evaluate(table.models_of("check")).mape > 3 * by_precision.mape
+    single = {operator: row for operator, row in rows.items() if operator in quantised or operator == DISPATCH}
+    quantised_alone = [
+        replace(model, role="calibration", operators=its)
+        for model in models
+        if (its := {operator: n for operator, n in model.operators.items() if operator in quantised})
+    ]
+    alone = replace(table, rows=single, models=tuple(quantised_alone)).calibrated().calibration
+    assert alone is not None
+    assert alone.classes == {}
