@@ -26,9 +26,7 @@ def test_the_prediction_is_taken_apart(chain):
 def test_the_runtimes_profile_stands_beside_it(shell):
     pytest.importorskip("matplotlib", reason="draws the picture")
     elsewhere = []
-    while (
-        min(elsewhere, default=1.0) >= 0.2 and len(elsewhere) < 5
-    ):  # a profile is by the wall clock, of what runs here
+    while min(elsewhere, default=1.0) >= 0.2 and len(elsewhere) < 5:  # by the wall clock
         told = shell(*EXPLAIN, "--measure", "--picture", "w.svg", "--json").json
         check = told["cross_check"]
         assert {row["operator"] for row in check["rows"]} == {operator["operator"] for operator in told["operators"]}
