@@ -71,7 +71,8 @@ class CrossCheck:
 
 
 def require_profile(device: Device) -> None:
-    """Refuse a device whose runtime has no profile of its nodes."""
+    """Refuse a device that is not measured, or whose runtime has no profile of its nodes."""
+    require_measures(device)
     if device.runtime not in _PROFILED:
         raise SessionError(f"{device.name} runs {device.runtime}, which tells no times of nodes; leave --measure out")
 
@@ -89,7 +90,7 @@ def measured_check(
     Raises :class:`profiler.ProfilerError` if the device fails, its runtime cannot profile, its
     outputs are not PyTorch's, or somebody else measures there (see :func:`hwnas.profiling.opened`).
     """
-    require_measures(device)
+    require_profile(device)
     choice = ModelChoice(explanation.candidate, "extra")
     deployed = as_in_table(family, model.lut)
     with exporter_for(device) as exporter:

@@ -109,7 +109,7 @@ def test_a_search_needs_no_table_but_whole_models_alone(many):
     assert "the finalists are not measured: name a --device" in ran.err
     assert "(--predictor" not in ran.err
     for options, message in (
-        (("--energy-mj", "1"), "--energy-mj needs a --table"),
+        (("--energy-mj", "1"), "--energy-mj needs one --table"),
         (("--beam", "3"), "is of another workload"),
         (("--confidence", "0.95"), "cannot be told from"),
     ):
