@@ -8,11 +8,11 @@ models of random precisions, and tells
 
 - each kind of operator in int8-dynamic over fp32 (geometric mean over the table's rows);
 - the error of predictions on the fresh models, beside the split-half floor;
-- the part of what is measured beyond the prediction that goes with borders, calls that follow one of another
-  precision on the residual stream: least squares over the fresh models, with its standard error. A table has no
-  operator for a border, because the graphs have no node there; were there a cost, it would show here;
 - random architectures in fp32, in int8-dynamic, and in the precisions that are fastest by the table, measured in the
-  same rounds.
+  same rounds;
+- what a border adds, a call that follows one of another precision on the residual stream: of each architecture, its
+  layers made alike, two arrangements of the same operators are measured, one with few borders and one with many. A
+  table has no operator for a border, because the graphs have no node there; were there a cost, it would show here.
 
 Run it again to go on where it stopped. It takes about a quarter of an hour; g2p_mixed, where int8-dynamic is slower
 throughout, more, and benchmarks/hat_mixed.yaml, where it is faster throughout, half an hour.
@@ -54,11 +54,15 @@ _SHIPPED = Path(spaces.__file__).parent
 
 @dataclass(frozen=True, slots=True)
 class Border:
-    """What one border adds, in microseconds, with its error; ``share``: what all those of a mean model add to it."""
+    """What one border adds, in microseconds, by ``pairs`` of arrangements, and the standard error of their mean.
+
+    ``share``: what the more borders of the one arrangement add to it, of its latency.
+    """
 
     cost_us: float
     standard_error_us: float
     share: float
+    pairs: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,23 +107,32 @@ def borders(space: SearchSpace, candidate: Candidate | Mapping[str, int]) -> int
     )
 
 
-def border_cost(space: SearchSpace, lut: LatencyLut) -> Border:
-    """By least squares: what fresh models take beyond their prediction = a + b * calls in int8 + cost * borders.
+def arranged(space: SearchSpace, candidate: Candidate) -> tuple[Candidate, Candidate]:
+    """The candidate at its deepest with all layers alike, and with half of its first two layers in int8-dynamic.
 
-    b is there for what a calibration of one scale misses of either precision.
+    That half is the first layer, or every other block: the same operators with few borders and with many.
     """
-    assert lut.calibration is not None
-    models = lut.models_of("check")
-    number = np.array([borders(space, model.candidate) for model in models], dtype=float)
-    beyond = np.array([model.latency_ms - lut.calibration.predict(model.operators) for model in models])
-    int8 = [sum(n for op, n in model.operators.items() if op.precision != "fp32") for model in models]
-    design = np.column_stack([np.ones(len(models)), int8, number])
-    coefficients, *_ = np.linalg.lstsq(design, beyond, rcond=None)
-    left = beyond - design @ coefficients
-    variance = float(left @ left) / (len(models) - 3) * np.linalg.inv(design.T @ design)[2, 2]
-    mean_ms = float(np.mean([model.latency_ms for model in models]))
-    cost_ms = float(coefficients[2])
-    return Border(1e3 * cost_ms, 1e3 * math.sqrt(variance), cost_ms * float(number.mean()) / mean_ms)
+    values = space.extreme(-1).as_dict()
+    for name in values:
+        kind, dot, _ = name.partition(".")
+        if dot or kind in ("encoder_embed", "decoder_embed"):
+            values[name] = candidate[f"{kind}.0" if dot else kind]
+    few, many = (dict.fromkeys((name for name in values if "_bits" in name), 32) for _ in range(2))
+    for blocks in (ENCODER, DECODER):
+        for place, block in enumerate(blocks):
+            few[f"{block}.0"] = 8
+            many[f"{block}.{place % 2}"] = 8
+    return space.candidate(values | few), space.candidate(values | many)
+
+
+def border_cost(
+    space: SearchSpace, pairs: Sequence[tuple[Candidate, Candidate]], found: Mapping[Candidate, float]
+) -> Border:
+    """By the measured milliseconds of both arrangements of each pair."""
+    each = [(found[many] - found[few]) / (borders(space, many) - borders(space, few)) for few, many in pairs]
+    share = [found[many] / found[few] - 1 for few, many in pairs]
+    error = float(np.std(each, ddof=1)) / math.sqrt(len(each)) if len(each) > 1 else math.nan
+    return Border(1e3 * float(np.mean(each)), 1e3 * error, float(np.mean(share)), len(each))
 
 
 def ratios(lut: LatencyLut) -> dict[str, float]:
@@ -153,14 +166,13 @@ def fastest(space: SearchSpace, latency: TableLatency, candidate: Candidate) -> 
 
 def measure_mixed(
     space: SearchSpace, family: Family, lut: LatencyLut, device_name: str, number: int, rounds: int, out: Path
-) -> list[Mixed]:
-    """Random architectures in fp32, int8-dynamic and mixed, all in the same rounds."""
+) -> tuple[list[Mixed], Border]:
+    """Random architectures in fp32, int8-dynamic and mixed, and in both arrangements, all in the same rounds."""
     latency, rng = TableLatency(space, family, lut), random.Random(0)
-    threes = []
-    for _ in range(number):
-        candidate = space.sample(rng)
-        threes.append([in_bits(space, candidate, 32), in_bits(space, candidate, 8), fastest(space, latency, candidate)])
-    wanted = dict.fromkeys(itertools.chain.from_iterable(threes))
+    drawn = [space.sample(rng) for _ in range(number)]
+    threes = [(in_bits(space, c, 32), in_bits(space, c, 8), fastest(space, latency, c)) for c in drawn]
+    pairs = [arranged(space, candidate) for candidate in drawn]
+    wanted = dict.fromkeys(itertools.chain.from_iterable([*threes, *pairs]))
     with progress_bar("measuring architectures") as measuring:
         measured = measure_finalists(
             space,
@@ -182,7 +194,7 @@ def measure_mixed(
         measured_ms = (found[plain], found[int8], found[mixed])
         predicted_ms = (latency.of(plain), latency.of(int8), latency.of(mixed))
         told.append(Mixed(measured_ms, predicted_ms, bits.count(8), len(bits)))
-    return told
+    return told, border_cost(space, list(dict.fromkeys(pairs)), found)
 
 
 def main() -> None:
@@ -217,8 +229,8 @@ def main() -> None:
             waiting=say,
         )
     assert lut.calibration is not None
-    check, border, kinds = lut.calibration.evaluate(lut.models_of("check")), border_cost(space, lut), ratios(lut)
-    told = measure_mixed(space, family, lut, given.device, given.architectures, given.rounds, given.out)
+    check, kinds = lut.calibration.evaluate(lut.models_of("check")), ratios(lut)
+    told, border = measure_mixed(space, family, lut, given.device, given.architectures, given.rounds, given.out)
     if given.json:
         document = {"check": check.as_dict(), "border": asdict(border), "kinds": kinds}
         print(json.dumps({"space": space.name, **document, "architectures": [asdict(one) for one in told]}))
@@ -229,8 +241,8 @@ def main() -> None:
         f" Spearman {check.spearman:.3f}, split-half floor {check.split_half_floor:.2%}"
     )
     print(
-        f"a border adds {border.cost_us:.2f} us ± {border.standard_error_us:.2f} us beyond the table:"
-        f" {border.share:.2%} of a model"
+        f"a border adds {border.cost_us:.2f} us ± {border.standard_error_us:.2f} us (mean of {border.pairs} pairs):"
+        f" {border.share:.2%} of the one that has more"
     )
 
 

@@ -16,7 +16,7 @@ from hwnas import spaces
 from hwnas.families import get_family
 from hwnas.latency import TableLatency, decompose, operators_of
 from hwnas.spaces import load_space
-from latency_luts import DISPATCH, Calibration, LatencyLut, OperatorRow, Subject, WholeModel
+from latency_luts import DISPATCH, Calibration, LatencyLut, OperatorRow, Subject
 from profiler.target import Target
 
 benchmark = importlib.import_module("benchmarks.mixed_precision")
@@ -24,28 +24,14 @@ FAMILY = get_family("seq2seq")
 SPACE = load_space("g2p_mixed")
 
 
-def made_up(space, seed=0, border_ms=0.0):
-    """A table of random latencies, with fresh models that take what their operators say and more.
-
-    That is 0.1 ms, 0.003 ms for every call in int8-dynamic, and ``border_ms`` for every border.
-    """
-    rng, draw = np.random.default_rng(seed), random.Random(seed)
+def made_up(space, seed=0):
+    """A table of random latencies."""
+    rng = np.random.default_rng(seed)
     operators = (DISPATCH, *operators_of(space, FAMILY, space.workload))
     rows = {o: OperatorRow(o, float(rng.uniform(0.01, 0.02)), 10, 50, f"sha-{o}", 1e-7) for o in sorted(operators)}
     target, subject = Target("here", "onnxruntime-1", 1, "thread_cpu"), Subject(space.name, space.fingerprint)
     plain = LatencyLut(target=target, workload=space.workload.as_dict(), subject=subject, rows=rows, rounds=10)
-    models = []
-    for number in range(12):
-        candidate = space.sample(draw)
-        paid = decompose(space, FAMILY, space.workload, candidate)
-        latency_ms = sum(n * plain.latencies_ms[o] for o, n in paid.items()) + 0.1
-        latency_ms += border_ms * benchmark.borders(space, candidate)
-        latency_ms += 0.003 * sum(n for o, n in paid.items() if o.precision != "fp32")
-        halves = (latency_ms, latency_ms)
-        models.append(
-            WholeModel(f"m{number}", "check", candidate.as_dict(), paid, latency_ms, halves, 10, 50, "sha", 0.0)
-        )
-    return replace(plain, models=tuple(models), calibration=Calibration.identity(plain.latencies_ms))
+    return replace(plain, calibration=Calibration.identity(plain.latencies_ms))
 
 
 def test_borders_are_where_precision_changes_on_the_way_as_often_as_it_is_gone() -> None:
@@ -59,11 +45,28 @@ def test_borders_are_where_precision_changes_on_the_way_as_often_as_it_is_gone()
     assert benchmark.borders(SPACE, SPACE.candidate(largest | {"decoder_cross_bits.0": 8})) == 2 * steps
 
 
+def test_two_arrangements_pay_the_same_operators_and_differ_in_borders() -> None:
+    for name in ("g2p_mixed", "benchmarks/mixed_medium.yaml", "benchmarks/hat_mixed.yaml"):
+        space = load_space(Path(benchmark.__file__).parent.parent / name if "/" in name else name)
+        few, many = benchmark.arranged(space, space.sample(random.Random(1)))
+        paid = [decompose(space, FAMILY, space.workload, candidate) for candidate in (few, many)]
+        assert paid[0] == paid[1]
+        assert {operator.precision for operator in paid[0]} == {"fp32", "int8-dynamic"}
+        more = benchmark.borders(space, many) - benchmark.borders(space, few)
+        beyond_the_second = any(choice.name == "encoder_ffn.2" for choice in space.choices)
+        assert more == 4 * space.workload.target_tokens + 1 + beyond_the_second
+
+
 @pytest.mark.parametrize("border_ms", [0.0, 0.004])
-def test_the_cost_of_a_border_is_found_whatever_else_predictions_miss(border_ms: float) -> None:
-    found = benchmark.border_cost(SPACE, made_up(SPACE, border_ms=border_ms))
+def test_the_cost_of_a_border_is_found_by_pairs(border_ms: float) -> None:
+    pairs = [benchmark.arranged(SPACE, SPACE.sample(random.Random(seed))) for seed in range(4)]
+    known = {c: 0.1 + 0.002 * number for number, pair in enumerate(pairs) for c in pair}
+    known = {c: ms + border_ms * benchmark.borders(SPACE, c) for c, ms in known.items()}
+    found = benchmark.border_cost(SPACE, pairs, known)
     assert found.cost_us == pytest.approx(1000 * border_ms, abs=1e-6)
-    assert found.standard_error_us < 1e-6
+    assert found.standard_error_us == pytest.approx(0, abs=1e-6)
+    assert (found.share > 0.1) == (border_ms > 0)
+    assert found.pairs == 4
 
 
 def test_the_fastest_precisions_are_those_of_all_there_are(tmp_path: Path) -> None:
