@@ -11,12 +11,14 @@ torch = pytest.importorskip("torch", reason="exporting is what torch is for")
 from contracts.toolchains import need  # noqa: E402
 
 from exporters import Exporter  # noqa: E402
+from exporters.pt2 import Pt2Exporter  # noqa: E402
 from hwnas.families import get_family  # noqa: E402
 from hwnas.families.deployed import as_deployed  # noqa: E402
 from hwnas.latency import operators_of  # noqa: E402
 from latency_luts import OperatorSpec  # noqa: E402
 from profiler import LocalDevice, Program, TimingSession, check_parity, open_session  # noqa: E402
 from profiler.exporting import open_exporter  # noqa: E402
+from profiler.worker.torch_runtime import TorchRuntime  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -70,8 +72,8 @@ def opened() -> Iterator[Callable[[str], Opened]]:
 
 
 def cells() -> Iterator[object]:
-    for runtime in ("onnxruntime", "litert", "tvm"):
-        for precision in PRECISIONS:
+    for runtime in ("onnxruntime", "litert", "tvm", "torch"):
+        for precision in PRECISIONS if runtime != "torch" else PRECISIONS[:1]:
             for kind in KINDS:
                 yield pytest.param(runtime, precision, kind, id=f"{runtime}-{precision}-{kind}")
 
@@ -97,3 +99,18 @@ def test_outputs_are_pytorchs(
     record_property("max_abs_error", parity.max_abs_error)
     record_property("snr_db", parity.snr_db)
     assert parity.snr_db > LEAST_SNR_DB[precision]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_of_an_operator_moves_to_another_device(tmp_path: Path, kind: str) -> None:
+    """What a GPU is given by the runtime torch: on ``meta`` nothing is computed, and what stayed behind is an error."""
+    family = as_deployed(FAMILY, "torch")
+    operator = next(op for op in operators_of(SPACE, family, SPACE.workload) if op.kind == kind)
+    module, inputs = family.module(operator)
+    artifact = Pt2Exporter().export(module, inputs, tmp_path / "x.pt2")
+    runtime = TorchRuntime(1, None)
+    runtime.device = "meta"
+    returned = runtime.open(str(artifact.path))(*(tensor.to("meta") for tensor in inputs.tensors.values()))
+    assert [(tensor.device.type, tuple(tensor.shape)) for tensor in returned] == [
+        ("meta", output.shape) for output in artifact.outputs
+    ]
