@@ -42,6 +42,7 @@ from profiler import (
 )
 from profiler.devices import host_of
 from profiler.exporting import exporter_for
+from profiler.hardware import HardwareDevice, LocalDevice
 from profiler.lock import alone_on
 from profiler.measuring import Progress as MeasureProgress
 from profiler.openings import opener_of
@@ -299,13 +300,22 @@ def require_target(table: Target, device: Device) -> None:
     The runtime's version is known only to a session. Raises :class:`LutMismatchError`.
     """
     there_device = device.name if device.name in table.device.split(",") else table.device
-    there = (there_device, table.runtime_name, table.threads, table.clock)
-    here = (device.name, device.runtime, device.threads, device.effective_clock)
+    on_gpu = isinstance(device, HardwareDevice) and device.provider == "cuda"
+    there = (there_device, table.runtime_name, table.threads, table.clock, table.on_gpu)
+    here = (device.name, device.runtime, device.threads, device.effective_clock, on_gpu)
     if there != here:
+        runs = f"{device.runtime} on a GPU" if on_gpu else device.runtime
         raise LutMismatchError(
-            f"the table is of {table}, but {device.name!r} is {device.runtime} with threads={device.threads}"
+            f"the table is of {table}, but {device.name!r} is {runs} with threads={device.threads}"
             f" on the clock {device.effective_clock}; profile that device, or name the table's"
         )
+
+
+def on_runtime_of(table: Target, device: Device) -> Device:
+    """This machine with the table's runtime, for ``hwnas profile --runtime`` makes tables of any; else ``device``."""
+    if not isinstance(device, LocalDevice) or device.name != table.device:
+        return device
+    return device.model_copy(update={"runtime": table.runtime_name})
 
 
 def estimate_s(space: SearchSpace, family: Family, workload: Workload, sampling: Sampling) -> float:

@@ -66,12 +66,12 @@ def explain(
     if measure:
         from hwnas.changed import note_of
         from hwnas.cross_check import measured_check, require_profile
-        from hwnas.profiling import require_target
-        from profiler import LocalDevice, load_devices
+        from hwnas.profiling import on_runtime_of, require_target
+        from profiler import load_devices
 
         chosen = load_devices(devices).get(device or table_file.target.device)
-        if device is None and isinstance(chosen, LocalDevice):  # hwnas profile --runtime makes tables of any
-            chosen = chosen.model_copy(update={"runtime": table_file.target.runtime_name})
+        if device is None:
+            chosen = on_runtime_of(table_file.target, chosen)
         require_profile(chosen)
         require_target(table_file.target, chosen)
         check = measured_check(found, model, kind, chosen, cache_folder(cache), say if wait else None)

@@ -123,6 +123,7 @@ def export(
     target = _proving(device, devices, candidate, form)
     wanted = forms(target, form, precision)
     refuse_places(wanted, out, best=form == BEST)
+    target = wanted[0].device if len(wanted) == 1 else target
     if lut is not None:
         content, workload, promise = _of_table(
             lut, loaded, kind, chosen, target, latency_ms, partial(asked, vocabulary=vocabulary)

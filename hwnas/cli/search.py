@@ -175,6 +175,7 @@ def search(
     from hwnas.changed import note_of
     from hwnas.data import load_task
     from hwnas.evaluators.subset_file import ChosenSubset
+    from hwnas.profiling import on_runtime_of
     from hwnas.search.journal import read_candidates
     from hwnas.search.nsga2 import Nsga2Settings
     from hwnas.search.request import SearchRequest
@@ -254,6 +255,8 @@ def search(
     here = load_devices(devices).get(chosen) if measure and chosen is not None else None
     if here is not None:
         require_measures(here)
+    if here is not None and device is None and asked.table is not None:
+        here = on_runtime_of(asked.table.target, here)
     if here is not None:
         asked.require_targets(here)
     request = SearchRequest(

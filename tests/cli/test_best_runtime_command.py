@@ -161,6 +161,15 @@ def test_from_tables_to_a_bundle_on_two_runtimes(chain, tmp_path):
         ran = shell(*command)
         assert ran.code == 0, ran.err
     told = json.loads((tmp_path / "search" / "search.json").read_text())
+    alone = ("--table", "tables/litert.lut.jsonl")  # of one of the runtimes that x86 has not been told of
+    ran = shell("search", "--space", "one.yaml", "--supernet", "supernet.pt", *alone, "--method", "exhaustive",
+                "--finalists", 1, "--rounds", 3, "--validation-pairs", 10, "--out", "alone", "--json")  # fmt: skip
+    assert ran.json["winner"]["measured_ms"] > 0
+    export = ("export", "alone/winner.yml", "--space", "one.yaml", "--supernet", "supernet.pt", "--decoded", 5)
+    ran = shell(*export, *alone, "--format", "tflite", "--out", "lite", "--json")
+    assert ran.json["predicted_ms"] == pytest.approx(
+        json.loads((tmp_path / "alone" / "search.json").read_text())["winner"]["predicted_ms"]
+    )
     assert all(found["measured_ms"] > 0 for found in told["finalists"])
     manifest = json.loads((tmp_path / "bundle" / "manifest.json").read_text())
     assert {"onnxruntime": "onnx", "litert": "tflite"}[told["winner"]["runtime"]] == manifest["format"]
