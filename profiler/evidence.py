@@ -89,11 +89,14 @@ class Evidence:
             self._ready_s = at_s
 
     def check_same_cpu(self, target: str, facts: Mapping[str, object], path: Path) -> None:
-        """Raise :class:`JournalError` if a run that began on one model of CPU would go on on another."""
-        began_on = next((e.facts.get("cpu_model") for e in self._environment if e.target == target), None)
-        found = facts.get("cpu_model")
-        if began_on is not None and found is not None and began_on != found:
-            raise JournalError(f"journal {path} was begun on {began_on}, {target} is {found} now; give another --out")
+        """Raise :class:`JournalError` if a run that began on one model of CPU, or GPU, would go on on another."""
+        for name in ("cpu_model", "gpu_name"):
+            began_on = next((e.facts.get(name) for e in self._environment if e.target == target), None)
+            found = facts.get(name)
+            if began_on is not None and found is not None and began_on != found:
+                raise JournalError(
+                    f"journal {path} was begun on {began_on}, {target} is {found} now; give another --out"
+                )
 
     @property
     def ended(self) -> bool:

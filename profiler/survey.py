@@ -35,7 +35,7 @@ class Survey:
         self.wall_ns: list[int] = noise.get("wall_ns") or []
         self.cpu_ns: list[int] = noise.get("cpu_ns") or []
         self.clocks: Mapping[str, Any] = survey.get("clock") or {}
-        self.gpu = target.runtime.endswith("+cuda")
+        self.gpu = target.on_gpu
 
     def grown(self, name: str) -> float | None:
         """By how much a counter grew during the survey."""

@@ -30,5 +30,10 @@ class Target:
         """The runtime without its version: ``onnxruntime``."""
         return self.runtime.rpartition("-")[0]
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether its programs run on a GPU: the runtime's version then ends with ``+cuda``."""
+        return self.runtime.endswith("+cuda")
+
     def __str__(self) -> str:
         return f"{self.device}/{self.runtime}/threads={self.threads}/{self.clock}"

@@ -20,8 +20,8 @@ from hwnas.profiling import build_plan, model_item
 from hwnas.sampling import ModelChoice, Sampling, choose_models
 from hwnas.space import Choice, SearchSpace
 from hwnas.spaces import load_space
-from latency_luts import DISPATCH
-from profiler import Program
+from latency_luts import DISPATCH, LutMismatchError
+from profiler import LocalDevice, Program, Target
 from tests.contracts import graphs
 from tests.glue.stand_in import StandInExporter
 from tests.latency.tiny import TINY, TinyFamily
@@ -256,3 +256,12 @@ def test_calibration_models_hold_every_value_about_equally_often() -> None:
         depths = [candidate["decoder_layers"] for candidate in calibration]
         assert len(set(depths)) >= 5
         assert max(depths.count(depth) for depth in depths) <= 3
+
+
+@pytest.mark.parametrize("on_gpu", [True, False])
+def test_a_table_of_a_processor_is_none_of_a_gpu(on_gpu: bool) -> None:
+    device = LocalDevice(name="here", kind="local", runtime="torch", provider="cuda" if on_gpu else "cpu", clock="wall")
+    of_cpu, of_gpu = (Target("here", f"torch-2.13.0{build}", 1, "wall") for build in ("", "+cuda"))
+    profiling.require_target(of_gpu if on_gpu else of_cpu, device)
+    with pytest.raises(LutMismatchError, match="'here' is torch" + (" on a GPU" if on_gpu else " with threads=1")):
+        profiling.require_target(of_cpu if on_gpu else of_gpu, device)

@@ -172,11 +172,13 @@ def test_another_cpu_is_refused_and_other_changes_are_told(tmp_path: Path) -> No
     def started(**facts: object) -> dict[str, object]:
         return environment(None, cpu_model="Xeon", **facts) | {"at": "start"}
 
-    found = evidence(started(kernel="6.1"), sample("a", 0), started(kernel="6.2"))
+    found = evidence(started(kernel="6.1", gpu_name="T4"), sample("a", 0), started(kernel="6.2"))
     found.check_same_cpu(NAME, {"cpu_model": "Xeon"}, tmp_path)
     found.check_same_cpu(NAME, {}, tmp_path)
     with pytest.raises(JournalError, match=r"begun on Xeon, x86.* is Epyc now; give another --out"):
         found.check_same_cpu(NAME, {"cpu_model": "Epyc"}, tmp_path)
+    with pytest.raises(JournalError, match=r"begun on T4, x86.* is A100 now; give another --out"):
+        found.check_same_cpu(NAME, {"cpu_model": "Xeon", "gpu_name": "A100"}, tmp_path)
     outcome = Outcome.of(found.content(), TARGET)
     assert outcome.changed == ("kernel was 6.1, is 6.2",)
     assert "the device changed in the course of the run: kernel was 6.1, is 6.2" in str(outcome)
