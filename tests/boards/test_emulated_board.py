@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from cli.shell import Shell
 from contracts.toolchains import need
 
 from exporters import Artifact
+from exporters.artifact import sha256_of
+from hwnas.deploy.bundle import write_graphs
 from hwnas.deploy.runner import Bundle
 from hwnas.families import get_family
 from hwnas.families.deployed import as_deployed
@@ -33,6 +35,8 @@ from tests.training.toy import FAMILY, SPACE, toy_task
 pytestmark = pytest.mark.slow
 
 OPERATORS = 20
+FIXED = replace(SPACE.workload, source_tokens=6, target_tokens=24)
+"""For graphs of fixed shapes: of room for what the model answers before it is trained."""
 ENTRY = """\
   {name}:
     kind: ssh
@@ -162,7 +166,7 @@ def test_nothing_is_timed_there(emulated: Emulated) -> None:
 def test_a_bundle_is_deployed_and_answers_without_a_host(
     emulated: Emulated, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    bundle = exported(tmp_path / "the 'bundle'", monkeypatch)
+    bundle = exported(tmp_path / "the 'bundle'", monkeypatch, LocalDevice(name="here", kind="local"))
     told = emulated.shell("deploy", bundle, "--device", "pi", "--json").json
     assert told["source"] == "emulated"
     assert "measured_ms" not in told
@@ -185,6 +189,26 @@ def test_a_bundle_is_deployed_and_answers_without_a_host(
     assert emulated.board.ssh(told["command"], text).stdout == f"{answer}\n", "what runs there is what it was"
 
 
+def test_a_bundle_of_tvm_is_compiled_here_and_answers_there(
+    emulated: Emulated, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of TVM the board has its runtime library alone. Nothing is timed there, so the bundle is first made for here."""
+    here = LocalDevice(name="here", kind="local", runtime="tvm")
+    bundle, device = exported(tmp_path / "tvm", monkeypatch, here), emulated.device("pi-tvm")
+    with exporter_for(device) as exporter:
+        graphs = as_deployed(FAMILY, "tvm").graphs(toy_model(), FIXED)
+        write_graphs(graphs, bundle, exporter, "fp32")
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    for name, entry in manifest["files"].items():
+        entry["sha256"] = sha256_of(bundle / name)
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    told = emulated.shell("deploy", bundle, "--device", "pi-tvm", "--json").json
+    assert all(entry["max_abs_error"] <= entry["tolerance"] for entry in told["parity"].values())
+    asked = len(manifest["examples"])
+    assert (told["answers"]["asked"], told["answers"]["equal"]) == (asked, asked)
+    assert asked > 0
+
+
 def test_clean_leaves_the_home_as_it_was(emulated: Emulated) -> None:
     """The last test: the board is bare after it."""
     cleaned = emulated.shell("devices", "clean", "pi", "--json").json
@@ -192,23 +216,28 @@ def test_clean_leaves_the_home_as_it_was(emulated: Emulated) -> None:
     assert [path.name for path in emulated.board.home.iterdir()] == []
 
 
-def exported(out: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A bundle of the toy model, as it is before training."""
+def toy_model() -> Any:
+    """As it is before training."""
     import torch
 
+    from hwnas.families.base import Vocabularies
+
+    torch.manual_seed(0)
+    task = toy_task()
+    sizes = Vocabularies(len(task.source_vocabulary), len(task.target_vocabulary))
+    return FAMILY.model(SPACE, SPACE.extreme(-1), sizes).eval()
+
+
+def exported(out: Path, monkeypatch: pytest.MonkeyPatch, here: LocalDevice) -> Path:
+    """A bundle of the toy model."""
     from hwnas.deploy import measured
     from hwnas.deploy.bundle import Promise
     from hwnas.deploy.export import export_bundle
-    from hwnas.families.base import Vocabularies
 
     monkeypatch.setattr(measured, "ROUNDS", 2)
-    torch.manual_seed(0)
-    task, candidate = toy_task(), SPACE.extreme(-1)
-    sizes = Vocabularies(len(task.source_vocabulary), len(task.target_vocabulary))
-    model = FAMILY.model(SPACE, candidate, sizes).eval()
-    here = LocalDevice(name="here", kind="local")
+    workload = SPACE.workload if here.runtime == "onnxruntime" else FIXED
     export_bundle(
-        SPACE, FAMILY, candidate, model, task, SPACE.workload, here, Promise(5.0), out,
+        SPACE, FAMILY, SPACE.extreme(-1), toy_model(), toy_task(), workload, here, Promise(5.0), out,
         decoded=5, with_quality=False,
     )  # fmt: skip
     return out
