@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -128,7 +129,7 @@ class BestRuntimeLatency:
         """
         found = [each for each in (model.slowest() for model in self.models.values()) if each is not None]
         most = min(found, key=lambda each: each[0], default=None)
-        return most if most is not None and self.of(most[1]) == most[0] else None
+        return most if most is not None and math.isclose(self.of(most[1]), most[0], rel_tol=1e-9) else None
 
     def _latencies_ms(self, genes: Genes) -> Array:
         """By every table; shape (runtimes, candidates)."""
