@@ -143,7 +143,10 @@ def test_from_tables_to_a_bundle_on_two_runtimes(chain, tmp_path):
     """Nothing made up: profile, search, measure and export on ONNX Runtime and LiteRT."""
     need("litert-torch")
     pytest.importorskip("ai_edge_litert", reason="the runtime litert")
-    shell = Shell(tmp_path, root_folder().parents[1])
+    cache = tmp_path / "cache"
+    (cache / "hwnas").mkdir(parents=True)
+    (cache / "hwnas" / "toolchains").symlink_to(root_folder())
+    shell = Shell(tmp_path, cache)
     for name in ("small.dict", "devices.yaml"):
         (tmp_path / name).write_bytes((chain.folder / name).read_bytes())
     (tmp_path / "one.yaml").write_text(ONE)
