@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.pop("PYTHONUNBUFFERED", None)  # as users have it: what commands print stays in a buffer for a while
 _locks = tempfile.TemporaryDirectory(prefix="hwnas-locks-")
 os.environ["HWNAS_LOCKS"] = _locks.name  # tests wait for nobody who measures on this machine, and hinder nobody
 

@@ -9,6 +9,9 @@ Results go to stdout (``--json`` for machines), progress and log to stderr. Exit
 
 from __future__ import annotations
 
+import os
+import sys
+
 import typer
 
 from hwnas.cli import (
@@ -97,5 +100,22 @@ def _options(
 
 
 def take_command_line() -> None:
-    """Do what ``sys.argv`` says."""
-    guarded(app)()
+    """Do what ``sys.argv`` says; what it prints has left by then, or that is its error."""
+    guarded(_run)()
+
+
+def _run() -> None:
+    status: object = None
+    try:
+        app()
+    except SystemExit as end:
+        status = end.code
+        raise
+    finally:
+        try:
+            sys.stdout.flush()
+        except OSError:
+            with open(os.devnull, "w") as nowhere:  # noqa: PTH123
+                os.dup2(nowhere.fileno(), sys.stdout.fileno())  # else the interpreter tries it once more
+            if not status:
+                raise
