@@ -193,7 +193,7 @@ class Wire:
                 piece = self._channel.recv(PIECE)
             except TimeoutError:
                 continue
-            except OSError as exc:
+            except (OSError, EOFError) as exc:  # EOFError where it tells the far side that there is room again
                 raise self._lost(str(exc)) from exc
             self._heard_s = time.monotonic()
             self._buffer += piece
@@ -234,7 +234,7 @@ class Wire:
         """Why no agent came to life, by what the shell said."""
         self._channel.status_event.wait(self.patience.grace_s)
         status, said = self._channel.exit_status, b""
-        with suppress(OSError):
+        with suppress(OSError, EOFError):
             while piece := self._channel.recv_stderr(PIECE):
                 said += piece
         words = said.decode(errors="replace").strip().splitlines() or [noise.decode(errors="replace").strip()]

@@ -219,6 +219,22 @@ def test_a_file_is_fetched_whole_or_not_at_all(sshd: Sshd, link: Link, tmp_path:
     assert list(tmp_path.glob("*here*")) == []
 
 
+def test_a_connection_that_ends_while_it_is_told_of_room_is_lost(
+    sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever receives also sends, and may be the first to see the end."""
+
+    def recv(channel: object, size: int) -> bytes:
+        raise EOFError
+
+    (sshd.home / "there").write_bytes(b"1234")
+    with opened(sshd.device()) as transport:
+        monkeypatch.setattr("paramiko.Channel.recv", recv)
+        with pytest.raises(ConnectionLostError):
+            transport.get(str(sshd.home / "there"), tmp_path / "here")
+    assert list(tmp_path.glob("*here*")) == []
+
+
 def test_a_command_ends_with_all_it_started(sshd: Sshd) -> None:
     with opened(sshd.device()) as transport:
         code = "import os, subprocess; subprocess.Popen(['sleep', '1000']); print(os.getpid(), flush=True); input()"
