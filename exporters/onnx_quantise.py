@@ -37,8 +37,9 @@ def quantise(graph: Path, precision: str, samples: Sequence[Arrays]) -> None:
 def quantise_modules(graph: Path, precisions: Mapping[str, str]) -> None:
     """Rewrite the products with weights of some modules in ``int8-dynamic``; every other node stays as it is.
 
-    ``precisions`` are by the paths of modules, which the names of their nodes contain (by torchscript; dynamo names
-    none). Raises ValueError for another precision or a module that has no product, and what :func:`quantise` raises.
+    ``precisions`` are by the paths of modules, with which the names of their nodes begin (by torchscript; dynamo
+    names none). Raises ValueError for another precision or a module that has no product, and what :func:`quantise`
+    raises.
     """
     import onnx
 
@@ -70,8 +71,8 @@ def quantise_modules(graph: Path, precisions: Mapping[str, str]) -> None:
 
 
 def _owner(node: str, modules: Mapping[str, str]) -> str | None:
-    """The module whose path the name of a node contains, if any."""
-    return next((module for module in modules if f"/{module}/" in node), None)
+    """The module whose path the name of a node begins with, if any."""
+    return next((module for module in modules if node.startswith(f"/{module}/")), None)
 
 
 def _static(graph: Path, samples: Sequence[Arrays]) -> None:

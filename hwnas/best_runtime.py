@@ -63,7 +63,7 @@ class BestRuntimeLatency:
         if len(runtimes) < 2:
             raise SearchError(
                 f"the best runtime is found among tables of two or more, here is {', '.join(runtimes) or 'none'};"
-                " run: hwnas profile --runtime all --out DIR"
+                f" run: hwnas profile --space {space.name} --runtime all --out DIR"
             )
         models = {
             runtime: TableLatency(space, family, tables[name], workload=workload) for runtime, name in runtimes.items()

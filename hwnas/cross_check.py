@@ -21,6 +21,7 @@ from latency_luts import OperatorSpec
 from profiler import Device, Program, RoundSamples, SessionError, TimingSession, check_parity
 from profiler.devices import require_measures
 from profiler.exporting import exporter_for
+from profiler.hardware import HardwareDevice
 from profiler.primitives import Primitive, ProfilingSession, primitives
 
 PROFILES, CALLS = 3, 200
@@ -75,6 +76,8 @@ def require_profile(device: Device) -> None:
     require_measures(device)
     if device.runtime not in _PROFILED:
         raise SessionError(f"{device.name} runs {device.runtime}, which tells no times of nodes; leave --measure out")
+    if isinstance(device, HardwareDevice) and device.provider != "cpu":
+        raise SessionError(f"{device.name} runs on a GPU, whose kernels are not timed one by one; leave --measure out")
 
 
 def measured_check(

@@ -209,7 +209,7 @@ def run_demo(
             Promise(limit_ms, best.predicted_ms, str(table.target)), out / "bundle",
             say=say, measuring=shown.update, waiting=say,
         )  # fmt: skip
-    if format_of(device.runtime) == "onnx":  # no other runtime tells the times of nodes
+    if format_of(device.runtime) == "onnx":  # nodes of other runtimes do not say which operator's they are
         with step("profiling the winner"):
             found = explain(latency, best.candidate)
             check = measured_check(found, latency, family, device, cache, say)

@@ -187,7 +187,7 @@ def _on_their_runtimes(
             measured[runtime] = measure(its, model.lut, model, there, place)
         except DeviceBusyError:
             raise
-        except (ExportError, ProfilerError) as exc:
+        except (ExportError, ProfilerError, SearchError) as exc:
             if len(failed) == len(by_runtime) - 1:
                 raise
             failed.append(runtime)

@@ -151,10 +151,10 @@ class CandidateLimits:
 
 
 def latency_range_ms(space: SearchSpace, latency: LatencyModel) -> tuple[float, float]:
-    """Least and greatest latency over the space: exact for a table, else of its extreme candidates."""
-    if isinstance(latency, RangedLatency):
-        fastest, slowest = latency.fastest(), latency.slowest()
-        if fastest is not None and slowest is not None:
-            return fastest[0], slowest[0]
+    """Least and greatest latency over the space: each exact where it is known, else of the extreme candidates."""
     ends = latency.latency_ms(space.encode_many([space.extreme(0), space.extreme(-1)]))
-    return float(ends.min()), float(ends.max())
+    fastest, slowest = (latency.fastest(), latency.slowest()) if isinstance(latency, RangedLatency) else (None, None)
+    return (
+        float(ends.min()) if fastest is None else fastest[0],
+        float(ends.max()) if slowest is None else slowest[0],
+    )

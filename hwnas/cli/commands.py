@@ -113,7 +113,8 @@ def _run() -> None:
         raise
     finally:
         try:
-            sys.stdout.flush()
+            if sys.stdout is not None:  # whoever started it may have closed it
+                sys.stdout.flush()
         except OSError:
             with open(os.devnull, "w") as nowhere:  # noqa: PTH123
                 os.dup2(nowhere.fileno(), sys.stdout.fileno())  # else the interpreter tries it once more

@@ -123,7 +123,10 @@ def devices_of(
 def _note_slack(limits: CandidateLimits) -> None:
     """Say so if a latency limit holds nothing back."""
     from hwnas.limits import latency_range_ms
+    from hwnas.search.protocol import RangedLatency
 
+    if isinstance(limits.latency, RangedLatency) and limits.latency.slowest() is None:
+        return  # nobody knows
     if limits.latency is not None and limits.latency_ms is not None:
         low_ms, high_ms = latency_range_ms(limits.space, limits.latency)
         if limits.latency_ms > high_ms:

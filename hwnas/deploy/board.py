@@ -99,16 +99,19 @@ def deploy(
 
 
 @contextmanager
-def opened_where_it_runs(folder: Path, device: Device) -> Iterator[Bundle]:
+def opened_where_it_runs(
+    folder: Path, device: Device, waiting: Callable[[str], None] | None = None
+) -> Iterator[Bundle]:
     """The bundle that was exported for ``device``: graphs compiled for a board's processor are run there, others here.
 
-    Raises :class:`DeployError` if it cannot be opened.
+    Nobody else measures on the board meanwhile. Raises :class:`DeployError` if it cannot be opened.
     """
     if not (isinstance(device, SshDevice) and format_in(folder) == "tvm"):
         with closing(open_bundle(folder)) as bundle:
             yield bundle
         return
     with closing(open_ssh(device)) as transport:
+        transport.lock(waiting)
         place = transport.scratch("bundle")
         _lay_out(folder, trusted_manifest(folder), place, device.name, transport)
         try:

@@ -110,7 +110,7 @@ def export_bundle(
             waiting=waiting,
         )
         errors = [max(entry[which] for entry in measured.parity.values()) for which in ("max_abs_error", "tolerance")]
-        with opened_where_it_runs(folder, device) as bundle:
+        with opened_where_it_runs(folder, device, waiting) as bundle:
             compared = _decoded_alike(bundle, model, task, decoded, errors, exact, say)
             examples = _examples(bundle, task)
         change = None if exact else _change(task, compared) | {"calibrated_on": sentences}

@@ -13,7 +13,7 @@ from hwnas.deploy.bundle import refuse_what_is_no_bundle, replacing
 from hwnas.errors import DeployError, HwnasError
 from profiler import ProfilerError
 from profiler.errors import DeviceBusyError
-from profiler.exporting import RUNTIMES, format_of, precisions_of
+from profiler.exporting import FORMATS, RUNTIMES, format_of, precisions_of
 from profiler.hardware import LocalDevice, SshDevice
 
 ALL, BEST = "all", "best"
@@ -66,9 +66,11 @@ def forms(device: LocalDevice | SshDevice, form: str | None, precision: str) -> 
 
 
 def on_runtime(device: LocalDevice | SshDevice, runtime: str) -> LocalDevice | SshDevice:
-    """``device`` with another runtime; raises :class:`DeployError` for one there is not."""
-    if runtime not in RUNTIMES.values():
+    """``device`` with another runtime; raises :class:`DeployError` for one there is not, or that has no bundles."""
+    if runtime not in FORMATS:
         raise DeployError(f"there is no runtime {runtime!r}; known: {', '.join(RUNTIMES.values())}")
+    if format_of(runtime) not in RUNTIMES:
+        raise DeployError(f"no bundles are made for {runtime}; give a --format: {', '.join(RUNTIMES)}")
     return device.model_copy(update={"runtime": runtime})
 
 

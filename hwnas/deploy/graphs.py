@@ -85,6 +85,7 @@ def _real(raw: Any, detail: Mapping[str, Any]) -> Any:
 
 def _tvm(path: Path, threads: int, inputs: Sequence[str], outputs: Sequence[str]) -> Graph:
     os.environ["TVM_NUM_THREADS"] = str(threads)
+    os.environ.setdefault("TVM_BIND_THREADS", "0")  # as it was measured
     try:
         import tvm_ffi
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from hwnas.deploy.bundle import RUNNER
 from hwnas.deploy.graphs import BundleError
 from hwnas.deploy.runner import Bundle, Ids, Ranking
+from hwnas.errors import DeployError
 from profiler.errors import TransportError
 
 if TYPE_CHECKING:
@@ -43,12 +44,12 @@ class RemoteBundle(Bundle):
         self._read()
 
     def decode(self, source: Sequence[int], trace: list[Ranking] | None = None) -> Ids:
-        """As the runner does; raises :class:`BundleError` with its last words if it ends."""
+        """As the runner does; raises :class:`hwnas.errors.DeployError` with its last words if it ends."""
         try:
             self._channel.write_line(json.dumps(list(source)))
-        except TransportError:
-            self._failed()
-        answer = self._read()
+            answer = self._read()
+        except (BundleError, TransportError) as exc:  # not as of an input that has no answer: there is none any more
+            raise DeployError(f"{self.folder} does not answer any more: {exc}") from exc
         if trace is not None:
             trace += [[(tuple(ids), value) for ids, value in ranking] for ranking in answer["trace"]]
         return tuple(answer["ids"])
@@ -65,7 +66,10 @@ class RemoteBundle(Bundle):
             raise BundleError(f"{self.folder}: {exc}") from None
         if line is None:
             self._failed()
-        found: dict[str, Any] = json.loads(line)
+        try:
+            found: dict[str, Any] = json.loads(line)
+        except ValueError:
+            raise BundleError(f"its runner printed {line[:60]!r}") from None
         return found
 
     def _failed(self) -> NoReturn:

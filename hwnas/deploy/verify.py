@@ -158,7 +158,7 @@ def open_bundle(folder: Path, threads: int | None = None) -> Bundle:
     from hwnas.errors import DeployError
 
     try:
-        if format_in(folder) == "tvm" and find_spec("tvm_ffi") is None:
+        if format_in(folder) == "tvm" and None in (find_spec("tvm"), find_spec("tvm_ffi")):
             from hwnas.deploy.remote import RemoteBundle
             from profiler.toolchain.place import installed_python
             from profiler.transports.local import LocalChannel

@@ -34,7 +34,7 @@ class Command:
 
 
 def commands_of(run: Run, table: TableFile | None, further: Sequence[TableFile | None] = ()) -> list[Command]:
-    """In the order they are given; ``further`` are the tables of the search's other devices."""
+    """In the order they are given; ``further`` are the tables of the search's other devices or runtimes."""
     found: list[Command] = []
     if run.demo is not None:
         found.append(_demo(run.demo))
@@ -118,8 +118,10 @@ def _search(
     words += _option("--space", journal.figure("/0/space"))
     best = journal.text("/0/latency").startswith(BEST_OF)
     words += ["--runtime best"] if best else []
-    for table in tables:
-        words += ["--table", "TABLE" if table is None else _place(table, folder=best)]
+    if best and len(tables) == 1:  # those it chose among are not here
+        words += ["--table", "TABLES"]
+    for table in tables if len(tables) > 1 or not best else ():
+        words += ["--table", _place(table)]
     words += ["--supernet", _supernet(run)]
     words += _option("--method", journal.figure("/0/searcher"))
     words += _settings(journal)
@@ -190,15 +192,14 @@ def _settings(journal: Document) -> Words:
 def _export(run: Run, bundle: Document, search: Search, table: TableFile | None) -> Command:
     words: Words = ["hwnas export", f"{search.folder.name}/winner.yml"]
     words += _option("--space", bundle.figure("/space/name"))
-    words += ["--table", "TABLE" if table is None else _place(table), "--supernet", _supernet(run)]
+    words += ["--table", _place(table), "--supernet", _supernet(run)]
     words += _option("--latency-ms", bundle.figure("/limit_ms"))
     words += [] if run.demo is None else _option("--finetune-updates", run.demo.figure("/settings/finetune_updates"))
     return Command("the bundle", (*words, "--out", bundle.path.parent.name))
 
 
-def _place(table: TableFile, *, folder: bool = False) -> str:
-    path = table.document.path
-    return path.resolve().parent.name if folder else path.name
+def _place(table: TableFile | None) -> str:
+    return "TABLE" if table is None else table.document.path.name
 
 
 def _supernet(run: Run) -> str:

@@ -339,5 +339,6 @@ class RunView:
     def commands(self) -> list[Command]:
         """What makes this run again."""
         elsewhere = tables_elsewhere(self.run, self.known)[: len(self.elsewhere)]
-        further = [None if found is None else found.table for found in elsewhere]
+        others = [found for found in self.among if found is not self.predictions] or elsewhere
+        further = [None if found is None else found.table for found in others]
         return commands_of(self.run, None if self.predictions is None else self.predictions.table, further)

@@ -87,16 +87,15 @@ class Gpu:
     @contextmanager
     def loading(self) -> Iterator[None]:
         """Count the memory that is taken within; an error for want of it says how much there is."""
-        free_before, _ = self.driver.memory_bytes()
+        free_before, total = self.driver.memory_bytes()
         try:
             yield
         except Exception as exc:
             if not any(words in str(exc).lower() for words in _MEMORY_WORDS):
                 raise
-            free, total = self.driver.memory_bytes()
             raise WorkerError(
-                f"out of GPU memory: {free // MIB} of {total // MIB} MiB are free; stop what else uses it,"
-                f" or give a smaller --memory-limit-mib ({type(exc).__name__})"
+                f"out of GPU memory: {free_before // MIB} of {total // MIB} MiB were free before it was loaded;"
+                f" stop what else uses it, or give a smaller --memory-limit-mib ({type(exc).__name__})"
             ) from exc
         self._loaded_bytes += max(0, free_before - self.driver.memory_bytes()[0])
 

@@ -98,7 +98,9 @@ class OnnxRuntime:
     def _acquire(self, path: str) -> None:
         session, users = self.sessions.get(path) or (None, 0)
         if session is None:
-            session = self.ort.InferenceSession(path, self.options, providers=self.providers)
+            session = self.ort.InferenceSession(path, self.options, providers=self.providers, enable_fallback=0)
+            if self.driver is not None and CUDA not in session.get_providers():
+                raise WorkerError(f"ONNX Runtime runs {Path(path).name} without {CUDA}")
         self.sessions[path] = (session, users + 1)
 
     def _release(self, paths: list[str]) -> None:

@@ -101,7 +101,9 @@ class TvmRuntime:
             for run in program.calls:
                 run()
             for name, instrument in watched.items():
-                names[name], taken = instrument.taken()
+                kernels, taken = instrument.taken()
+                if names.setdefault(name, kernels) != kernels:
+                    raise WorkerError("this graph does not run the same kernels each time; it cannot be profiled")
                 if call >= WARM_UP_CALLS:
                     times[name].append(taken)
         self.unload(program)

@@ -75,15 +75,8 @@ def test_the_winner_says_what_it_is_for(shell, tables):
     shown = (shell.folder / "page.html").read_text()
     assert "fastest on" in shown
     words = " ".join(re.sub("<[^>]+>", " ", shown).split())
-    assert re.search(r"--runtime best\W+--table tables\W+--supernet", words), words[words.index("--runtime best") :][
-        :99
-    ]
-    (drawn,) = re.findall(r'{"choices":.*', shown)
-    (journal,) = json.loads(drawn.split("</script>")[0])["journals"].values()
-    points = journal["points"]
-    by_loss = {found["loss"]: found["predicted_ms"] for found in told["finalists"]}
-    matched = [latency_ms for loss, latency_ms, _ in points.values() if latency_ms == pytest.approx(by_loss.get(loss))]
-    assert len(matched) >= len(by_loss)
+    told = words[words.index("--runtime best") :]
+    assert re.match(r"--runtime best\W+(--table \w+\.lut\.jsonl\W+){2}--supernet", told), told[:99]
 
 
 REFUSED = {
@@ -105,7 +98,6 @@ REFUSED = {
 def test_what_cannot_be_is_refused_in_one_line(shell, tables, case):
     options, message = REFUSED[case]
     table = LatencyLut.load(shell.folder / "x86.lut.jsonl")
-    as_of_litert(table).save(shell.folder / "board.jsonl")
     replace(table, target=replace(table.target, device="board", runtime="tvm-1")).save(shell.folder / "board.jsonl")
     measured = () if case == "another workload" else ("--no-measure",)
     refused = shell(*BEST, *options, *measured, "--out", "new").refusal

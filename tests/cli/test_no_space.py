@@ -1,6 +1,7 @@
 """No space on the disk: one line, everything finished stays, and with room again the same command ends."""
 
 import errno
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -170,3 +171,10 @@ def test_a_result_that_cannot_be_printed_is_an_error(shell):
     assert process.returncode == 1
     assert "Traceback" not in process.stderr
     assert len(process.stderr.splitlines()) == 1
+
+
+def test_a_closed_output_is_no_error(shell):
+    """What a service manager or ``>&-`` leaves: nothing can be printed, and nothing has to."""
+    command = f"exec {shlex.quote(sys.executable)} -m hwnas --version >&-"
+    ran = subprocess.run(["sh", "-c", command], cwd=shell.folder, stderr=subprocess.PIPE, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")

@@ -135,7 +135,7 @@ def foreign(**changes: object) -> dict[str, LatencyLut]:
         (foreign(target=Target("here", "litert-1", 2, "thread_cpu")), "a: threads is 2 there, 1 here"),
         (foreign(workload={**WORKLOAD.as_dict(), "batch": 7}), "a: batch of the workload is 7 there, 1 here"),
         (foreign(target=TABLES["a"].target), "a and b are both of onnxruntime; give one table for each"),
-        ({"a": TABLES["a"]}, "among tables of two or more, here is onnxruntime; run: hwnas profile --runtime all"),
+        ({"a": TABLES["a"]}, "among tables of two or more, here is onnxruntime; run: hwnas profile --space"),
         ({}, "here is none"),
     ],
 )
@@ -178,3 +178,14 @@ def test_precisions_are_never_mixed_unasked(tmp_path: Path) -> None:
     assert [lut.rows for lut in named.values()] == [tables["b"].rows]
     with pytest.raises(SearchError, match="has no table in fp32; run: hwnas profile --runtime all"):
         tables_of([tmp_path / ".."], FAMILY)
+
+
+def test_a_range_is_exact_at_the_end_that_is_known(best: BestRuntimeLatency, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where tables cross nobody knows the slowest, and the fastest is what limits are refused by."""
+    found = best.fastest()
+    assert found is not None
+    monkeypatch.setattr(BestRuntimeLatency, "slowest", lambda _: None)
+    monkeypatch.setattr(BestRuntimeLatency, "fastest", lambda _: (found[0] / 2, found[1]))
+    low_ms, high_ms = latency_range_ms(TINY, best)
+    ends = best.latency_ms(TINY.encode_many([TINY.extreme(0), TINY.extreme(-1)]))
+    assert (low_ms, high_ms) == (found[0] / 2, ends.max())

@@ -132,7 +132,7 @@ def test_memory_of_a_program_is_told(worker: server.Worker, driver: FakeDriver) 
 def test_want_of_memory_is_an_answer_and_no_crash(worker: server.Worker, words: str) -> None:
     assert isinstance(worker.runtime, Runtime)
     worker.runtime.fails = RuntimeError(words)
-    with pytest.raises(WorkerError, match="out of GPU memory: 1024 of 1024 MiB are free"):
+    with pytest.raises(WorkerError, match="out of GPU memory: 1024 of 1024 MiB were free before"):
         worker.handle({"op": "load", "stages": []})
     worker.runtime.fails = RuntimeError("another thing")
     with pytest.raises(RuntimeError, match="another thing"):

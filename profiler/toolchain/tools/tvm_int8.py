@@ -36,6 +36,8 @@ class Weights:
 def weights_of(weight: Any, tile: Tile, group: int) -> Weights:
     """Quantise float ``weight`` (inner, columns) and pack it."""
     inner, columns = weight.shape
+    if inner * 255 * LEVELS >= 2**31:
+        raise ValueError(f"sums of {inner} products of bytes do not fit into 32 bits; use fp32")
     scales = np.maximum(np.abs(weight).max(axis=0), _LEAST) / np.float32(LEVELS)
     levels = np.rint(weight / scales).astype(np.int8)
     words, panels = -(-inner // group), -(-columns // tile.columns)

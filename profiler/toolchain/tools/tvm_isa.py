@@ -16,7 +16,8 @@ about those of Zen 3 to 5, Skylake-X and after (A. Fog, Instruction tables); a s
 class Isa:
     """``lanes``: fp32 values in a vector register; ``registers``: how many there are.
 
-    ``dot``: its instruction that sums four products of bytes into every lane (``vpdpbusd``, ``sdot``), if it has one.
+    ``dot``: its instruction, if it has one, that sums the products of a word into every lane (``vpdpbusd``,
+    ``pmaddwd``, ``sdot``).
     """
 
     lanes: int
