@@ -100,6 +100,17 @@ def test_whole_microseconds_of_several_runs() -> None:
         node_times([*runs, runs[0][:1]], 1)
 
 
+def test_nodes_below_a_microsecond_are_right_in_the_mean() -> None:
+    """What a clock of whole microseconds makes of nodes one after another, from runs that begin anywhere."""
+    rng, true_us = np.random.default_rng(0), np.array([40.0, 0.3, 8.0, 0.8, 0.3])
+    runs = []
+    for _ in range(400):
+        ends = rng.uniform(0, 1) + np.concatenate([[0], np.cumsum(true_us * rng.uniform(1, 1.1, len(true_us)))])
+        runs.append([(f"{place}", int(us)) for place, us in enumerate(np.diff(np.floor(ends)))])
+    found = np.array([node["us"] for node in node_times(runs, 1)])
+    assert found == pytest.approx(true_us, rel=0.1, abs=0.1)
+
+
 def test_what_is_carried_to_another_shape_is_named(shared_session: TimingSession) -> None:
     wrong = Stage("step", golden("counting"), repeat=2, carry={"past": "y"}, initial={"past": (2, 8)})
     with pytest.raises(SessionError, match=r"fixed shape \(2, 8\), but y is \(1, 8\)"):

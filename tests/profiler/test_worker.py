@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("onnxruntime", reason="the worker's runtime")
 pytest.importorskip("onnx", reason="makes the graphs")
 
+from contracts.cuda_driver import FakeDriver
 from contracts.fake_session import FakeSession
 from contracts.graphs import counting, linear
 from contracts.timing_session import TimingSessionContract
@@ -20,6 +21,8 @@ from contracts.transport import wait_gone
 
 from profiler import LocalDevice, Program, SessionError, Stage, TimingSession, open_session
 from profiler.transports.local import LocalTransport
+from profiler.worker.onnx_runtime import OnnxRuntime
+from profiler.worker.protocol import WorkerError
 from profiler.worker_archive import pack_worker
 from profiler.worker_session import WorkerSession
 
@@ -215,6 +218,14 @@ def test_no_gpu_is_said_in_one_line(runtime: str) -> None:
         pytest.skip("there is an NVIDIA driver here")
     with pytest.raises(SessionError, match=r"gpu: hello: no NVIDIA driver is here .*; use provider: cpu"):
         WorkerSession(LocalTransport(), LocalDevice(name="gpu", kind="local", runtime=runtime, provider="cuda"))
+
+
+def test_a_graph_that_does_not_run_on_the_gpu_is_an_error(tmp_path: Path) -> None:
+    """ONNX Runtime goes back to the CPU without a word where a GPU cannot be used."""
+    runtime = OnnxRuntime(1, None)
+    runtime.driver = FakeDriver()
+    with pytest.raises(WorkerError, match=r"ONNX Runtime runs a\.onnx without CUDAExecutionProvider"):
+        runtime.load([{"path": str(linear(tmp_path / "a.onnx").path)}])
 
 
 def test_a_dead_worker_is_one_clear_error(tmp_path: Path) -> None:
