@@ -103,6 +103,7 @@ def profile(
     from hwnas.sampling import Sampling
     from profiler import load_devices, read_journal
     from profiler.devices import require_times
+    from profiler.hardware import HardwareDevice
     from profiler.outcome import Outcome
     from profiler.simulators.device import SimulatedDevice
 
@@ -125,6 +126,9 @@ def profile(
         _estimate(loaded, kind, workload, chosen, out, few, dry_run, cache, json)
         return
     require_times(chosen)
+    for board in boards:
+        if isinstance(board, HardwareDevice) and board.provider != "cpu":
+            say(f"{board.name} is {board.note}")
     check = 10 if check is None else check
     usual = Sampling.usual(chosen)
     sampling = Sampling(

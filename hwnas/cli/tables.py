@@ -65,6 +65,8 @@ def describe(content: LatencyLut) -> str:
     ]
     if content.source != "measured":
         lines.append(f"NOT MEASURED: every number here is {content.origin}")
+    if content.target.on_gpu:
+        lines.append("UNPROVEN: measured on a GPU, on which nothing of this was ever run by us")
     if ended := statuses(content):
         lines.append("ended " + ", ".join(f"{status}: {number}" for status, number in ended.items()))
     lines += _device(content)

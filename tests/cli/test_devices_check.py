@@ -47,6 +47,8 @@ def test_a_gpu_is_called_unproven(bare, runtime):
     assert ran.err.splitlines()[0] == "gpu is unproven: nothing was ever run on a GPU with this"
     assert ran.code in (0, 1, 3)
     assert "unproven" in bare("devices", "list").out
+    profile = bare("profile", "--space", "g2p", "--device", "gpu", "--dry-run", "--out", "gpu.lut.jsonl")
+    assert profile.err.splitlines()[0] == "gpu is unproven: nothing was ever run on a GPU with this"
 
 
 def test_the_exit_codes_are_told(bare):

@@ -1,5 +1,7 @@
 """Whoever made a table on a busy machine is told so, and what to do."""
 
+from dataclasses import replace
+
 import pytest
 
 from hwnas.cli.lut import describe
@@ -36,3 +38,10 @@ def test_a_noisy_table_says_so(share, noisy):
     if noisy:
         assert "30%" in told[0]
         assert "--rounds" in told[0]
+
+
+@pytest.mark.parametrize("version", ["1.32.0", "1.32.0+cuda"])
+def test_a_table_of_a_gpu_is_called_unproven(version):
+    table = table_with_halves_apart_by(0.01)
+    table = replace(table, target=replace(table.target, runtime=f"onnxruntime-{version}"))
+    assert ("UNPROVEN: measured on a GPU" in describe(table)) == version.endswith("+cuda")
