@@ -14,7 +14,7 @@ import numpy as np
 from .cuda_driver import CudaDriver
 from .litert_profile import Profiled, node_times
 from .protocol import Request, WorkerError
-from .stages import Arrays, check_wiring, evaluate, inputs_of, lookup, require_stages, source
+from .stages import Arrays, Chain, lookup
 
 WARM_UP_CALLS = 5
 """Calls of a profile that are not looked at."""
@@ -49,9 +49,9 @@ class LiteRt:
         opened.allocate_tensors()
         return opened
 
-    def load(self, stages: list[Request]) -> LiteRtProgram:
-        """An interpreter for every stage, and what moves values between them."""
-        return LiteRtProgram(self, stages)
+    def load(self, stages: list[Request]) -> Chain:
+        """An interpreter for every stage, and what copies values between them."""
+        return Chain(stages, lambda stage, reference: LiteRtGraph(self.open(stage["path"]), stage["name"], reference))
 
     def profile(self, stages: list[Request], calls: int) -> list[Request]:
         """Node times of a program, by LiteRT's C library on the reference inputs, each graph alone.
@@ -75,45 +75,7 @@ class LiteRt:
 
     def unload(self, program: Any) -> None:
         """Free the program's interpreters."""
-        for held in (program.calls, program.graphs):
-            held.clear()
-
-
-class LiteRtProgram:
-    """Stages as interpreters; ``calls`` also copies what a stage carries or is fed, as a deployed loop must."""
-
-    def __init__(self, runtime: LiteRt, stages: list[Request]) -> None:
-        require_stages(stages)
-        self.stages = stages
-        self.references = [inputs_of(stage) for stage in stages]
-        self.graphs: dict[str, LiteRtGraph] = {}
-        self.calls: list[Callable[[], object]] = []
-        for stage, reference in zip(stages, self.references, strict=True):
-            graph = LiteRtGraph(runtime.open(stage["path"]), f"stage {stage['name']}")
-            check_wiring(stage, list(graph.inputs))
-            self.graphs[stage["name"]] = graph
-            for iteration in range(stage["repeat"]):
-                for name in graph.inputs:
-                    self._give(stage, graph, name, iteration, reference)
-                self.calls.append(graph.invoke)
-
-    def evaluate(self, replaced: Arrays | None) -> Arrays:
-        """Outputs of the last stage, by the calls that are timed, for the reference inputs or others."""
-        return evaluate(self.graphs, self.calls, self.references[0], replaced)
-
-    def _give(self, stage: Request, graph: LiteRtGraph, name: str, iteration: int, reference: Arrays) -> None:
-        """Set a fixed input now, and make a call of what changes; what an earlier stage gave is copied once."""
-        where = f"stage {stage['name']}: input {name}"
-        if name in stage["carry"] and iteration > 0:
-            self.calls.append(graph.mover(name, graph, stage["carry"][name], where))
-        elif name in stage["carry"] or name == stage["counter"]:
-            raw = graph.encode(name, source(stage, name, iteration, {}, reference))
-            self.calls.append(functools.partial(np.copyto, graph.views[graph.inputs[name]["index"]], raw))
-        elif iteration == 0 and name in stage["feeds"]:
-            origin, _, output = stage["feeds"][name].partition(".")
-            self.calls.append(graph.mover(name, lookup(self.graphs, origin, where), output, where))
-        elif iteration == 0:
-            graph.set(name, lookup(reference, name, where))
+        program.clear()
 
 
 class LiteRtGraph:
@@ -124,8 +86,8 @@ class LiteRtGraph:
     which refuse to run while a view is held and are passed by.
     """
 
-    def __init__(self, interpreter: Any, where: str) -> None:
-        self.where = where
+    def __init__(self, interpreter: Any, stage: str, reference: Arrays) -> None:
+        self.where = f"stage {stage}"
         self.inputs = {detail["name"]: detail for detail in interpreter.get_input_details()}
         self.outputs = {detail["name"]: detail for detail in interpreter.get_output_details()}
         self.views = {
@@ -134,12 +96,14 @@ class LiteRtGraph:
         }
         invoke = getattr(getattr(interpreter, "_interpreter", None), "Invoke", None)
         if invoke is None:
-            raise WorkerError(f"{where}: this interpreter is not known; install ai-edge-litert 2.3")
-        self.invoke: Callable[[], object] = invoke
+            raise WorkerError(f"{self.where}: this interpreter is not known; install ai-edge-litert 2.3")
+        self.run: Callable[[], object] = invoke
+        for name in self.inputs:
+            self.giving(name, lookup(reference, name, f"{self.where}: input {name}"))()
 
-    def set(self, name: str, value: Any) -> None:
-        """Give an input real numbers."""
-        np.copyto(self.views[self.inputs[name]["index"]], self.encode(name, value))
+    def giving(self, name: str, value: Any) -> Callable[[], object]:
+        """What gives an input real numbers, encoded now."""
+        return functools.partial(np.copyto, self.views[self.inputs[name]["index"]], self.encode(name, value))
 
     def results(self) -> Arrays:
         """Its last outputs, by name."""
@@ -162,14 +126,17 @@ class LiteRtGraph:
         limits = np.iinfo(dtype)
         return np.clip(np.round(value / scale) + zero, limits.min, limits.max).astype(dtype)
 
-    def mover(self, name: str, origin: LiteRtGraph, output: str, where: str) -> Callable[[], object]:
+    def taking(self, name: str, origin: LiteRtGraph, output: str, where: str) -> Callable[[], object]:
         """What copies an output to an input; if they are quantised differently, by way of real numbers."""
         taken, given = lookup(origin.outputs, output, where), self.inputs[name]
         if sizes(taken) != sizes(given):
             raise WorkerError(f"{where} has the fixed shape {sizes(given)}, but {output} is {sizes(taken)}")
         if (taken["dtype"], taken["quantization"]) != (given["dtype"], given["quantization"]):
-            return lambda: self.set(name, origin.get(output))
+            return functools.partial(self._give_real, name, origin, output)
         return functools.partial(np.copyto, self.views[given["index"]], origin.views[taken["index"]])
+
+    def _give_real(self, name: str, origin: LiteRtGraph, output: str) -> None:
+        self.giving(name, origin.get(output))()
 
 
 def sizes(detail: Arrays) -> tuple[int, ...]:

@@ -21,16 +21,17 @@ from .counters import counters
 from .cuda_driver import CudaDriver, open_driver
 from .facts import facts
 from .gpu import Gpu
-from .litert import LiteRt, LiteRtProgram
+from .litert import LiteRt
 from .onnx_runtime import OnnxProgram, OnnxRuntime
 from .protocol import Request, WorkerError, parsed
 from .references import REFERENCES
+from .stages import Chain
 from .survey import survey
-from .torch_runtime import TorchProgram, TorchRuntime
-from .tvm_runtime import TvmProgram, TvmRuntime
+from .torch_runtime import TorchRuntime
+from .tvm_runtime import TvmRuntime
 
 Runtime = OnnxRuntime | LiteRt | TvmRuntime | TorchRuntime
-Loaded = OnnxProgram | LiteRtProgram | TvmProgram | TorchProgram
+Loaded = OnnxProgram | Chain
 RUNTIMES: dict[str, Callable[[int, CudaDriver | None], Runtime]] = {
     "onnxruntime": OnnxRuntime,
     "litert": LiteRt,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,13 +14,80 @@ ALIGNMENT = 64
 
 
 class Graph(Protocol):
-    """A stage's graph that keeps its inputs."""
+    """A stage's graph that keeps its inputs, at first its reference's, and its last outputs."""
 
-    def set(self, name: str, value: Any) -> None:
-        """Give an input."""
+    @property
+    def inputs(self) -> Iterable[str]:
+        """Their names."""
+
+    @property
+    def run(self) -> Callable[[], object]:
+        """Runs it, to its end."""
+
+    def giving(self, name: str, value: Any) -> Callable[[], object]:
+        """What gives an input, each time it is called, a value that is made ready now."""
+
+    def taking(self, name: str, origin: Any, output: str, where: str) -> Callable[[], object]:
+        """What gives an input what ``origin``, such a graph or this one, put out last; errors begin with ``where``."""
 
     def results(self) -> Arrays:
         """Its last outputs, by name."""
+
+
+class Chain:
+    """A program of such graphs, made of stages by ``opened``.
+
+    ``calls`` is what one call of the program runs, in order: what an input is given before an iteration, if it
+    changes, as a deployed loop must, and the iteration. What an earlier stage gave is given once.
+    """
+
+    def __init__(self, stages: list[Request], opened: Callable[[Request, Arrays], Graph]) -> None:
+        require_stages(stages)
+        self.stages = stages
+        self.references = [inputs_of(stage) for stage in stages]
+        self.graphs: dict[str, Any] = {}
+        self.calls: list[Callable[[], object]] = []
+        for stage, reference in zip(stages, self.references, strict=True):
+            graph = opened(stage, reference)
+            check_wiring(stage, list(graph.inputs))
+            self.graphs[stage["name"]] = graph
+            for iteration in range(stage["repeat"]):
+                for name in graph.inputs:
+                    self._wire(stage, graph, name, iteration, reference)
+                self.calls.append(graph.run)
+
+    def _wire(self, stage: Request, graph: Graph, name: str, iteration: int, reference: Arrays) -> None:
+        where = f"stage {stage['name']}: input {name}"
+        if name in stage["carry"] and iteration > 0:
+            self.calls.append(graph.taking(name, graph, stage["carry"][name], where))
+        elif name in stage["carry"] or name == stage["counter"]:
+            self.calls.append(graph.giving(name, source(stage, name, iteration, {}, reference)))
+        elif iteration == 0 and name in stage["feeds"]:
+            origin, _, output = stage["feeds"][name].partition(".")
+            self.calls.append(graph.taking(name, lookup(self.graphs, origin, where), output, where))
+
+    def evaluate(self, replaced: Arrays | None) -> Arrays:
+        """Outputs of the last stage by the calls that are timed, with other inputs of the first if any.
+
+        The reference's are put back. Raises :class:`WorkerError` for an input that the first stage does not have.
+        """
+        others, reference = replaced or {}, self.references[0]
+        in_order = list(self.graphs.values())
+        check_replaced(others, reference)
+        try:
+            for name, value in others.items():
+                in_order[0].giving(name, value)()
+            for call in self.calls:
+                call()
+        finally:
+            for name in others:
+                in_order[0].giving(name, reference[name])()
+        return dict(in_order[-1].results())
+
+    def clear(self) -> None:
+        """Let go of everything."""
+        self.calls.clear()
+        self.graphs.clear()
 
 
 def require_stages(stages: list[Request]) -> None:
@@ -91,24 +158,3 @@ def check_replaced(replaced: Arrays, reference: Arrays) -> None:
     unknown = sorted(set(replaced) - set(reference))
     if unknown:
         raise WorkerError(f"no input {', '.join(unknown)}; known: {', '.join(reference)}")
-
-
-def evaluate(
-    graphs: Mapping[str, Graph], calls: list[Callable[[], object]], reference: Arrays, replaced: Arrays | None
-) -> Arrays:
-    """Outputs of the last of ``graphs`` by ``calls``, with other inputs of the first if any; ``reference`` is put back.
-
-    Raises :class:`WorkerError` for an input that is not in ``reference``.
-    """
-    in_order, others = list(graphs.values()), replaced or {}
-    first, last = in_order[0], in_order[-1]
-    check_replaced(others, reference)
-    try:
-        for name, value in others.items():
-            first.set(name, value)
-        for call in calls:
-            call()
-    finally:
-        for name in others:
-            first.set(name, reference[name])
-    return last.results()

@@ -12,7 +12,7 @@ import numpy as np
 
 from .cuda_driver import CudaDriver
 from .protocol import Request, WorkerError
-from .stages import Arrays, check_wiring, evaluate, inputs_of, lookup, outputs_of, require_stages, source
+from .stages import Arrays, Chain, lookup, outputs_of
 
 WARM_UP_CALLS = 3
 """Before a capture, on a stream of its own: libraries choose kernels and take memory at their first calls."""
@@ -58,53 +58,16 @@ class TorchRuntime:
         """A copy on the device."""
         return self.torch.tensor(array, device=self.device)
 
-    def load(self, stages: list[Request]) -> TorchProgram:
+    def load(self, stages: list[Request]) -> Chain:
         """A graph for every stage, and what moves values between them."""
-        return TorchProgram(self, stages)
+        return Chain(stages, functools.partial(TorchGraph, self))
 
     def unload(self, program: Any) -> None:
         """Free the program's graphs, and give what memory of the GPU is left over back to it."""
-        for held in (program.calls, program.graphs):
-            held.clear()
+        program.clear()
         if self.driver is not None:
             gc.collect()  # a graph and its own functions hold one another
             self.torch.cuda.empty_cache()
-
-
-class TorchProgram:
-    """Stages as graphs; ``calls`` is what one call of the program runs, in order, each to its end."""
-
-    def __init__(self, runtime: TorchRuntime, stages: list[Request]) -> None:
-        require_stages(stages)
-        self.stages = stages
-        self.references = [inputs_of(stage) for stage in stages]
-        self.graphs: dict[str, TorchGraph] = {}
-        self.calls: list[Callable[[], object]] = []
-        for stage, reference in zip(stages, self.references, strict=True):
-            graph = TorchGraph(runtime, stage, reference)
-            check_wiring(stage, list(graph.inputs))
-            self.graphs[stage["name"]] = graph
-            for iteration in range(stage["repeat"]):
-                for name in graph.inputs:
-                    self._give(stage, graph, name, iteration, reference)
-                self.calls.append(graph.run)
-
-    def evaluate(self, replaced: Arrays | None) -> Arrays:
-        """Outputs of the last stage, by the calls that are timed, for the reference inputs or others."""
-        return evaluate(self.graphs, self.calls, self.references[0], replaced)
-
-    def _give(self, stage: Request, graph: TorchGraph, name: str, iteration: int, reference: Arrays) -> None:
-        """Make a call of what changes an input before an iteration; what an earlier stage gave is given once."""
-        where = f"stage {stage['name']}: input {name}"
-        if name in stage["carry"] and iteration > 0:
-            self.calls.append(functools.partial(graph.take, name, graph, graph.place(stage["carry"][name], where)))
-        elif name in stage["carry"] or name == stage["counter"]:
-            given = graph.tensor(name, source(stage, name, iteration, {}, reference))
-            self.calls.append(functools.partial(graph.give, name, given))
-        elif iteration == 0 and name in stage["feeds"]:
-            origin, _, output = stage["feeds"][name].partition(".")
-            fed = lookup(self.graphs, origin, where)
-            self.calls.append(functools.partial(graph.take, name, fed, fed.place(output, where)))
 
 
 class TorchGraph:
@@ -127,9 +90,14 @@ class TorchGraph:
         else:
             self.run, self.give = self._captured(runtime.driver), self._copy
 
-    def set(self, name: str, value: Any) -> None:
-        """Give an input."""
-        self.give(name, self.tensor(name, value))
+    def giving(self, name: str, value: Any) -> Callable[[], object]:
+        """What gives an input a value that is on the device from now on."""
+        return functools.partial(self.give, name, self.tensor(name, value))
+
+    def taking(self, name: str, origin: TorchGraph, output: str, where: str) -> Callable[[], object]:
+        """What lets an input be what ``origin`` put out last."""
+        place = lookup({own: place for place, own in enumerate(origin.names)}, output, where)
+        return lambda: self.give(name, origin.outputs[place])
 
     def results(self) -> Arrays:
         """Its last outputs, by name."""
@@ -141,14 +109,6 @@ class TorchGraph:
         if tuple(value.shape) != shape:
             raise WorkerError(f"{self.where}: input {name} has the fixed shape {shape}, not {tuple(value.shape)}")
         return self.runtime.tensor(np.asarray(value, dtype))
-
-    def place(self, name: str, where: str) -> int:
-        """The place of an output."""
-        return int(lookup({own: place for place, own in enumerate(self.names)}, name, where))
-
-    def take(self, name: str, origin: TorchGraph, place: int) -> None:
-        """Let an input be what another graph, or this one, gave last."""
-        self.give(name, origin.outputs[place])
 
     def _call(self) -> None:
         with self.runtime.torch.inference_mode():

@@ -17,7 +17,7 @@ import numpy as np
 from .cuda_driver import CudaDriver
 from .kernels import Instrument, kernel_times
 from .protocol import Request, WorkerError
-from .stages import Arrays, aligned, check_wiring, evaluate, inputs_of, lookup, outputs_of, require_stages, source
+from .stages import Arrays, Chain, aligned, lookup, outputs_of
 
 WARM_UP_CALLS = 5
 """Calls of a profile that are not looked at."""
@@ -85,9 +85,9 @@ class TvmRuntime:
             self.driver.synchronize()
         return moved
 
-    def load(self, stages: list[Request]) -> TvmProgram:
+    def load(self, stages: list[Request]) -> Chain:
         """A virtual machine for every stage, and what moves values between them."""
-        return TvmProgram(self, stages)
+        return Chain(stages, functools.partial(TvmGraph, self))
 
     def profile(self, stages: list[Request], calls: int) -> list[Request]:
         """Kernel times of a program, by machines of its own: to be watched slows them down."""
@@ -118,65 +118,18 @@ class TvmRuntime:
 
     def unload(self, program: Any) -> None:
         """Free the program's machines and values."""
-        for held in (program.calls, program.graphs):
-            held.clear()
+        program.clear()
         if self.driver is not None:
             gc.collect()  # a graph and its own functions hold one another
             self.ffi.get_global_func("vm.builtin.memory_manager.clear")()  # what is kept for programs to come
 
 
-class TvmProgram:
-    """Stages as virtual machines; ``calls`` is what one call of the program runs, in order.
-
-    What a stage carries or is fed is handed on as it is: a call writes new outputs and copies nothing.
-    """
-
-    def __init__(self, runtime: TvmRuntime, stages: list[Request]) -> None:
-        require_stages(stages)
-        self.stages, self.runtime = stages, runtime
-        self.references = [inputs_of(stage) for stage in stages]
-        self.graphs: dict[str, TvmGraph] = {}
-        self.calls: list[Callable[[], object]] = []
-        for stage, reference in zip(stages, self.references, strict=True):
-            graph = TvmGraph(runtime, stage, reference)
-            check_wiring(stage, list(graph.inputs))
-            self.graphs[stage["name"]] = graph
-            for iteration in range(stage["repeat"]):
-                self.calls.append(self._call(stage, graph, iteration, reference))
-                if runtime.driver is not None:
-                    self.calls.append(runtime.driver.synchronize)
-
-    def evaluate(self, replaced: Arrays | None) -> Arrays:
-        """Outputs of the last stage, by the calls that are timed, for the reference inputs or others."""
-        return evaluate(self.graphs, self.calls, self.references[0], replaced)
-
-    def _call(self, stage: Request, graph: TvmGraph, iteration: int, reference: Arrays) -> Callable[[], object]:
-        """What runs an iteration: values that change are put in their places first."""
-        moves: list[Callable[[], object]] = []
-        for name, place in graph.inputs.items():
-            where = f"stage {stage['name']}: input {name}"
-            if name in stage["carry"] and iteration > 0:
-                moves.append(functools.partial(graph.take, place, graph, graph.output(stage["carry"][name], where)))
-            elif name in stage["carry"] or name == stage["counter"]:
-                given = graph.tensor(name, source(stage, name, iteration, {}, reference))
-                moves.append(functools.partial(graph.arguments.__setitem__, place, given))
-            elif iteration == 0 and name in stage["feeds"]:
-                origin, _, output = stage["feeds"][name].partition(".")
-                fed = lookup(self.graphs, origin, where)
-                moves.append(functools.partial(graph.take, place, fed, fed.output(output, where)))
-        if not moves:
-            return graph.run
-
-        def call() -> None:
-            for move in moves:
-                move()
-            graph.run()
-
-        return call
-
-
 class TvmGraph:
-    """One virtual machine with its arguments and its last outputs, as TVM's tensors."""
+    """One virtual machine with its arguments and its last outputs, as TVM's tensors.
+
+    What it is given of another graph, or of itself, is handed on as it is: a call writes new outputs, and copies
+    nothing.
+    """
 
     def __init__(self, runtime: TvmRuntime, stage: Request, reference: Arrays) -> None:
         self.where, self.runtime = f"stage {stage['name']}", runtime
@@ -187,7 +140,8 @@ class TvmGraph:
         self.main = self.machine["main"]
         self.arguments = [runtime.tensor(value) for value in reference.values()]
         self.outputs: list[Any] = []
-        self.run = self._run_one if len(self.names) == 1 else self._run_several
+        run = self._run_one if len(self.names) == 1 else self._run_several
+        self.run = run if runtime.driver is None else functools.partial(_then, run, runtime.driver.synchronize)
 
     def _run_one(self) -> None:
         self.outputs = [self.main(*self.arguments)]
@@ -195,9 +149,17 @@ class TvmGraph:
     def _run_several(self) -> None:
         self.outputs = self.main(*self.arguments)
 
-    def set(self, name: str, value: Any) -> None:
-        """Give an input."""
-        self.arguments[self.inputs[name]] = self.tensor(name, value)
+    def giving(self, name: str, value: Any) -> Callable[[], object]:
+        """What gives an input a value that is where it is wanted from now on."""
+        return functools.partial(self.arguments.__setitem__, self.inputs[name], self.tensor(name, value))
+
+    def taking(self, name: str, origin: TvmGraph, output: str, where: str) -> Callable[[], object]:
+        """What lets an input be what ``origin`` put out last."""
+        place = lookup({own: place for place, own in enumerate(origin.names)}, output, where)
+        return functools.partial(self._take, self.inputs[name], origin, place)
+
+    def _take(self, place: int, origin: TvmGraph, output: int) -> None:
+        self.arguments[place] = origin.outputs[output]
 
     def results(self) -> Arrays:
         """Its last outputs, by name."""
@@ -210,10 +172,7 @@ class TvmGraph:
             raise WorkerError(f"{self.where}: input {name} has the fixed shape {shape}, not {tuple(value.shape)}")
         return self.runtime.tensor(value.astype(dtype))
 
-    def output(self, name: str, where: str) -> int:
-        """The place of an output."""
-        return int(lookup({own: place for place, own in enumerate(self.names)}, name, where))
 
-    def take(self, place: int, origin: TvmGraph, output: int) -> None:
-        """Let an argument be what another graph, or this one, gave last."""
-        self.arguments[place] = origin.outputs[output]
+def _then(first: Callable[[], None], second: Callable[[], None]) -> None:
+    first()
+    second()

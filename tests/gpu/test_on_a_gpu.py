@@ -27,7 +27,7 @@ from profiler.parity import reference_tensors  # noqa: E402
 from profiler.worker.cuda_driver import CudaDriver, NvidiaDriver  # noqa: E402
 from profiler.worker.gpu import MIB, SLOWED, Gpu  # noqa: E402
 from profiler.worker.protocol import WorkerError  # noqa: E402
-from profiler.worker.torch_runtime import TorchProgram, TorchRuntime  # noqa: E402
+from profiler.worker.torch_runtime import TorchRuntime  # noqa: E402
 
 RUNTIMES = ("onnxruntime", "torch", "tvm")
 SPACE = """\
@@ -157,7 +157,7 @@ def test_a_captured_graph_gives_what_its_operators_give(driver: CudaDriver, tmp_
         "name": "graph", "path": str(artifact.path), "reference": str(artifact.reference), "repeat": 1,
         "feeds": {}, "carry": {}, "initial": {}, "counter": None,
     }  # fmt: skip
-    program = TorchProgram(runtime, [stage])
+    program = runtime.load([stage])
     x = np.asarray(reference_tensors(artifact)[0]["x"])
     eager = runtime.open(str(artifact.path))
     for scale in (1, -2, 3):  # the graph reads its inputs anew each time
