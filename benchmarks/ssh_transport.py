@@ -68,7 +68,7 @@ def latencies(server: Sshd, rounds: int, folder: Path) -> dict[str, Any]:
     plan = build_plan(space, family, space.workload, sampling, OnnxExporter(), cache, quietly, operators=chosen)
     here = LocalDevice(name="local", kind="local")
     with SshSessions(server.device(name="ssh")) as sessions:
-        openers = [partial(open_session, here, cache), sessions.open]
+        openers = [partial(open_session, here), sessions.open]
         targets = []
         for opener in openers:
             with opener() as session:  # type: ignore[attr-defined]
