@@ -129,6 +129,9 @@ def export(
             lut, loaded, kind, chosen, target, latency_ms, partial(asked, vocabulary=vocabulary)
         )
         measured_in = precision_in(as_in_table(kind, content))
+        others = [one.name for one in wanted if (one.device, one.precision) != (target, measured_in)]
+        if others:
+            say(f"{lut} holds {target.runtime} in {measured_in}: it predicts nothing of {', '.join(others)}")
     task = load_task(data, say=say)
     if lut is None:
         symbols = len(task.target_vocabulary) if vocabulary is None else vocabulary

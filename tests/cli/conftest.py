@@ -6,6 +6,8 @@ import shutil
 import pytest
 from cli.shell import DEVICES, PROFILE, SEARCH, SPACE, TRAIN, Shell, contents, leftovers
 
+from profiler.toolchain.place import root_folder
+
 
 def small_dictionary():
     """A pronouncing dictionary of made-up words, spelt nearly as they sound."""
@@ -53,6 +55,14 @@ def shell(chain, tmp_path):
     """A copy of the chain's folder that a test may spoil, with the same cache."""
     shutil.copytree(chain.folder, tmp_path / "work", ignore=shutil.ignore_patterns("bundle*"))
     return Shell(tmp_path / "work", chain.cache)
+
+
+@pytest.fixture
+def with_toolchains(tmp_path):
+    """An empty folder and an empty cache, in which the user's toolchains are."""
+    (tmp_path / "cache" / "hwnas").mkdir(parents=True)
+    (tmp_path / "cache" / "hwnas" / "toolchains").symlink_to(root_folder())
+    return Shell(tmp_path, tmp_path / "cache")
 
 
 @pytest.fixture

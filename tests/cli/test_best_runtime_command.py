@@ -6,11 +6,10 @@ from dataclasses import replace
 
 import pytest
 import yaml
-from cli.shell import EVOLUTION, SPACE, Shell
+from cli.shell import EVOLUTION, SPACE
 from contracts.toolchains import need
 
 from latency_luts import LatencyLut
-from profiler.toolchain.place import root_folder
 
 COMMON = ("search", "--space", "tiny.yaml", "--supernet", "supernet.pt", *EVOLUTION, "--validation-pairs", "20")
 BEST = (*COMMON, "--runtime", "best")
@@ -131,14 +130,11 @@ ONE = SPACE.replace("[8, 16, 32]", "[8]").replace("[1, 2]", "[1]")
 
 
 @pytest.mark.slow
-def test_from_tables_to_a_bundle_on_two_runtimes(chain, tmp_path):
+def test_from_tables_to_a_bundle_on_two_runtimes(chain, with_toolchains, tmp_path):
     """Nothing made up: profile, search, measure and export on ONNX Runtime and LiteRT."""
     need("litert-torch")
     pytest.importorskip("ai_edge_litert", reason="the runtime litert")
-    cache = tmp_path / "cache"
-    (cache / "hwnas").mkdir(parents=True)
-    (cache / "hwnas" / "toolchains").symlink_to(root_folder())
-    shell = Shell(tmp_path, cache)
+    shell = with_toolchains
     for name in ("small.dict", "devices.yaml"):
         (tmp_path / name).write_bytes((chain.folder / name).read_bytes())
     (tmp_path / "one.yaml").write_text(ONE)

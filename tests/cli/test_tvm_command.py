@@ -8,7 +8,6 @@ from contracts.toolchains import need
 
 from hwnas.candidates import write_candidate
 from hwnas.spaces import load_space
-from profiler.toolchain.place import root_folder
 
 SPACE = """\
 name: one
@@ -30,15 +29,16 @@ fixed: {qkv: 16, positions: 64}
 FEW = ("--calibration", "0", "--check", "1", "--rounds", "2", "--min-rounds", "2", "--samples", "2")
 
 
-@pytest.mark.slow
-def test_a_table_is_measured_and_tuned(tmp_path):
+@pytest.fixture
+def shell(with_toolchains):
+    """A folder with a space of two candidates, and TVM."""
     need("tvm")
-    (tmp_path / "one.yaml").write_text(SPACE)
-    cache = tmp_path / "cache"
-    (cache / "hwnas").mkdir(parents=True)
-    (cache / "hwnas" / "toolchains").symlink_to(root_folder())
-    shell = Shell(tmp_path, cache)
+    (with_toolchains.folder / "one.yaml").write_text(SPACE)
+    return with_toolchains
 
+
+@pytest.mark.slow
+def test_a_table_is_measured_and_tuned(shell, tmp_path):
     def profile(out: str) -> dict:
         told = shell("profile", "--space", "one.yaml", "--device", "x86-tvm", "--out", out, *FEW, "--json").json
         assert told["source"] == "measured"
@@ -61,22 +61,16 @@ def test_a_table_is_measured_and_tuned(tmp_path):
     assert told["left"] == 0
     assert {(p["rows"], p["columns"], p["inner"]) for p in told["products"]} >= {(5, 48, 8), (2, 13, 16)}
     assert all(p["ratio"] <= 0.98 or p["tile"] == p["rule"] for p in told["products"])
-    records = (cache / "hwnas" / "tvm-tuned.json").read_text()
+    records = (shell.cache / "hwnas" / "tvm-tuned.json").read_text()
     assert shell("tune", "--space", "one.yaml", "--json").json == told
-    assert (cache / "hwnas" / "tvm-tuned.json").read_text() == records
+    assert (shell.cache / "hwnas" / "tvm-tuned.json").read_text() == records
     profile("tuned.lut.jsonl")
-    libraries = [json.loads(path.read_text()) for path in (cache / "hwnas" / "artifacts").glob("*.tvm.json")]
+    libraries = [json.loads(path.read_text()) for path in (shell.cache / "hwnas" / "artifacts").glob("*.tvm.json")]
     assert len({library["producer"] for library in libraries}) == 2, "what was tuned is compiled anew"
 
 
 @pytest.mark.slow
-def test_every_precision_has_its_table(tmp_path):
-    need("tvm")
-    (tmp_path / "one.yaml").write_text(SPACE)
-    cache = tmp_path / "cache"
-    (cache / "hwnas").mkdir(parents=True)
-    (cache / "hwnas" / "toolchains").symlink_to(root_folder())
-    shell = Shell(tmp_path, cache)
+def test_every_precision_has_its_table(shell):
     asked = ("--space", "one.yaml", "--runtime", "tvm", "--precision", "all")
     shell("profile", *asked, "--out", "tables", *FEW)
     names = [f"tvm{suffix}" for suffix in ("", "-fp16", "-int8", "-int8-dynamic")]
