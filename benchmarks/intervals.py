@@ -133,7 +133,13 @@ def measure(
     with open_for(device, say) as opener:
         target = target_of(opener)
         subject = {"space": space.name, "fingerprint": space.fingerprint}
-        content = run_plan([opener], [target], plan, out, lut.workload, subject, progress)
+        content = run_plan([opener], [target], plan, out, lut.workload, subject, progress, lut.anchor)
+    drift = content.drift[str(target)]
+    say(
+        f"told at its own level, not the table's: {drift.unanchored}"
+        if drift.anchored is None
+        else f"told at the table's level ({drift.anchored - 1:+.2%})"
+    )
     return {c: content.measured(target, c.key).latency_ms(target.clock) for c in candidates}
 
 

@@ -7,7 +7,8 @@ Every protocol measures the same exported operators twice, at least ``--gap-minu
 the machine left alone and once with a neighbour that comes and goes on the last core. Each has
 ``--seconds`` a time, loading included. Told is |second / first - 1| over the operators, on both clocks:
 the difference between the rows is the protocol's, that between the columns the clock's. What is
-there already in ``--out`` is not measured again.
+there already in ``--out`` is not measured again. Ours tells the second session at the level of the first, by its
+reference workloads; the row ``own level`` leaves that out.
 """
 
 from __future__ import annotations
@@ -35,14 +36,17 @@ from hwnas.latency import operators_of
 from hwnas.profiling import build_plan, quietly
 from hwnas.sampling import Sampling
 from hwnas.spaces import load_space
-from profiler import Device, Journal, Plan, load_devices, measure, open_session
+from profiler import Device, Journal, JournalContent, Plan, load_devices, measure, open_session
+from profiler.anchor import Anchor
 from profiler.devices import host_of
 from profiler.evidence import Evidence
 from profiler.journal import parse_header, parse_lines
 from profiler.lock import alone_on
 from profiler.target import Clock
 
-OURS = "hwnas"
+OURS, OWN_LEVEL = "hwnas", "own level"
+"""Ours, the second session told at the first one's level; and each of the two told at its own."""
+NAMES = (OURS, OWN_LEVEL, *OTHERS)
 CONDITIONS = ("alone", "neighbour")
 Errors = Mapping[tuple[str, str, str], npt.NDArray[np.float64]]
 """|second / first - 1| of every operator, by condition, protocol and clock."""
@@ -61,8 +65,8 @@ def plan_of(space_name: str, operators: int, seconds: float) -> Plan:
     return replace(plan, items=items, rounds=10_000, half_width=1e-6, budget_s=seconds)
 
 
-def ours(plan: Plan, device: Device, journal: Path) -> Latencies:
-    """Rounds in fresh processes, corrected by references, for the plan's budget; both clocks from the same records."""
+def ours(plan: Plan, device: Device, journal: Path) -> None:
+    """Rounds in fresh processes, with references, for the plan's budget; what they say is :func:`on_clock`'s."""
     opener = partial(open_session, device)
     session = opener()
     target = session.target
@@ -70,18 +74,30 @@ def ours(plan: Plan, device: Device, journal: Path) -> Latencies:
     header = plan.header([target], workload={}, subject={"benchmark": "test_retest"})
     with Journal.open(journal, header) as opened:
         measure([opener], plan, opened)
-    return {clock: on_clock(journal, clock) for clock in CLOCKS}
 
 
-def on_clock(journal: Path, clock: Clock) -> Mapping[str, float]:
-    """Latencies in ms by item, had the target been told on ``clock``: its references correct them on that clock too."""
+def on_clock(journal: Path, clock: Clock, level_of: Path | None = None) -> Mapping[str, float]:
+    """Latencies in ms by item, had the target been told on ``clock``: its references correct them on that clock too.
+
+    They are told at the level of the session in the journal ``level_of``, as ``hwnas profile --anchor`` does.
+    """
+    anchors = {}
+    if level_of is not None:
+        first = _content(level_of, clock, {})
+        ((target, drift),) = first.drift.items()
+        anchors = {target: Anchor.of(drift.levels_ms["compute"], first.environment[0].facts)}
+    return {
+        item: found.latency_ms(clock) for (_, item), found in _content(journal, clock, anchors).measurements.items()
+    }
+
+
+def _content(journal: Path, clock: Clock, anchors: Mapping[str, Anchor]) -> JournalContent:
     (header, *records), _ = parse_lines(journal.read_bytes(), journal)
     told = parse_header(header, journal)
     names = {str(target): str(replace(target, clock=clock)) for target in told.targets}
-    there = replace(told, targets=tuple(replace(target, clock=clock) for target in told.targets))
+    there = replace(told, targets=tuple(replace(target, clock=clock) for target in told.targets), anchors=anchors)
     renamed = [{**record, "target": names[record["target"]]} if "target" in record else record for record in records]
-    content = Evidence.collected(there, renamed, journal).content()
-    return {item: found.latency_ms(clock) for (_, item), found in content.measurements.items()}
+    return Evidence.collected(there, renamed, journal).content()
 
 
 def theirs(protocol: Protocol, plan: Plan, device: Device) -> Latencies:
@@ -107,8 +123,10 @@ def take(plan: Plan, device: Device, out: Path, condition: str, number: int) -> 
     with alone_on(host_of(device), waiting=print), beside:
         for name in (OURS, *OTHERS):
             began = time.monotonic()
-            journal = out / f"{condition}-{number}.journal.jsonl"
-            latencies[name] = ours(plan, device, journal) if name == OURS else theirs(OTHERS[name], plan, device)
+            if name == OURS:
+                ours(plan, device, journal_of(out, condition, number))
+            else:
+                latencies[name] = theirs(OTHERS[name], plan, device)
             seconds[name] = time.monotonic() - began
             print(f"{condition}, session {number}: {name} took {seconds[name]:.0f} s", flush=True)
     session = {"began": time.time(), "latencies_ms": latencies, "seconds": seconds}
@@ -116,15 +134,22 @@ def take(plan: Plan, device: Device, out: Path, condition: str, number: int) -> 
     return session
 
 
-def errors_of(sessions: Mapping[tuple[str, int], Mapping[str, Any]]) -> Errors:
+def journal_of(out: Path, condition: str, number: int) -> Path:
+    """Where our own protocol keeps a session."""
+    return out / f"{condition}-{number}.journal.jsonl"
+
+
+def errors_of(sessions: Mapping[tuple[str, int], Mapping[str, Any]], out: Path) -> Errors:
     """What the two sessions of each condition differ by."""
     found = {}
     for condition in CONDITIONS:
-        first, second = (sessions[condition, number]["latencies_ms"] for number in (1, 2))
-        for name in (OURS, *OTHERS):
-            for clock in CLOCKS:
-                pairs = [(first[name][clock][item], second[name][clock][item]) for item in first[name][clock]]
-                found[condition, name, clock] = np.array([abs(after / before - 1) for before, after in pairs])
+        journals = [journal_of(out, condition, number) for number in (1, 2)]
+        for clock in CLOCKS:
+            told = {name: [sessions[condition, n]["latencies_ms"][name][clock] for n in (1, 2)] for name in OTHERS}
+            told[OURS] = [on_clock(journals[0], clock), on_clock(journals[1], clock, level_of=journals[0])]
+            told[OWN_LEVEL] = [on_clock(journal, clock) for journal in journals]
+            for name, (first, second) in told.items():
+                found[condition, name, clock] = np.array([abs(second[item] / first[item] - 1) for item in first])
     return found
 
 
@@ -132,7 +157,7 @@ def table(errors: Errors) -> str:
     """Median and 95th percentile by protocol, condition and clock, and how many times ours is better."""
     lines = [f"{'protocol':10}" + "".join(f"{c + ', ' + k:>26}" for c in CONDITIONS for k in CLOCKS)]
     lines.append(f"{'':10}" + f"{'median  95th   x ours':>26}" * (len(CONDITIONS) * len(CLOCKS)))
-    for name in (OURS, *OTHERS):
+    for name in NAMES:
         cells = []
         for condition in CONDITIONS:
             for clock in CLOCKS:
@@ -150,17 +175,16 @@ def draw(errors: Errors, path: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    names = (OURS, *OTHERS)
     figure, panels = plt.subplots(1, len(CONDITIONS), figsize=(10, 4), sharey=True, layout="constrained")
     for panel, condition in zip(panels, CONDITIONS, strict=True):
         for shift, clock, colour in ((-0.17, "wall", "#b35806"), (0.17, "thread_cpu", "#2166ac")):
-            for place, name in enumerate(names):
+            for place, name in enumerate(NAMES):
                 found = np.maximum(errors[condition, name, clock], 1e-4)
                 spread = np.linspace(-0.1, 0.1, len(found))
                 label = {"wall": "wall time", "thread_cpu": "thread CPU time"}[clock] if place == 0 else None
                 panel.plot(place + shift + spread, 100 * found, ".", color=colour, alpha=0.5, label=label)
                 panel.hlines(100 * np.median(found), place + shift - 0.14, place + shift + 0.14, color=colour, lw=2)
-        panel.set_xticks(range(len(names)), names)
+        panel.set_xticks(range(len(NAMES)), NAMES)
         panel.set_yscale("log")
         panel.set_title({"alone": "machine left alone", "neighbour": "with a neighbour that comes and goes"}[condition])
         panel.grid(axis="y", alpha=0.3)
@@ -199,7 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if number == 2 and not (given.out / f"{condition}-2.json").is_file():
                 wait(sessions[condition, 1]["began"] + 60 * given.gap_minutes - time.time())
             sessions[condition, number] = take(plan, device, given.out, condition, number)
-    errors = errors_of(sessions)
+    errors = errors_of(sessions, given.out)
     if given.picture is not None:
         draw(errors, given.picture)
     if given.json:

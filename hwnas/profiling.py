@@ -40,6 +40,7 @@ from profiler import (
     measure,
     read_journal,
 )
+from profiler.anchor import Anchor
 from profiler.devices import host_of
 from profiler.exporting import exporter_for
 from profiler.hardware import HardwareDevice, LocalDevice
@@ -211,11 +212,13 @@ def profile_space(
     exporting: Progress = quietly,
     measuring: Progress = quietly,
     waiting: Callable[[str], None] | None = None,
+    at_level_of: LatencyLut | None = None,
 ) -> LatencyLut:
     """Measure every operator of ``space`` on ``device`` and write the calibrated table to ``out``.
 
     The journal stands beside the table (:func:`journal_of`); the same call after an interruption
-    goes on where it stopped. For ``waiting`` see :func:`opened`. Raises :class:`profiler.ProfilerError`
+    goes on where it stopped. Latencies are told at the level that the device had when ``at_level_of`` was measured
+    (:mod:`profiler.anchor`). For ``waiting`` see :func:`opened`. Raises :class:`profiler.ProfilerError`
     if the device or an artifact fails or somebody else measures there, :class:`latency_luts.LutError`
     if no table can be derived, or (before anything is measured) if there are whole models to
     calibrate on, but too few, or if ``out`` is a file of another kind.
@@ -230,13 +233,26 @@ def profile_space(
     journal_path = journal_of(out)
     with open_for(device, waiting) as opener:
         target = target_of(opener)
+        anchor = None if at_level_of is None else anchor_of(at_level_of, target)
         subject = {"space": space.name, "fingerprint": space.fingerprint}
-        content = run_plan([opener], [target], plan, journal_path, workload.as_dict(), subject, measuring)
+        content = run_plan([opener], [target], plan, journal_path, workload.as_dict(), subject, measuring, anchor)
     table = LatencyLut.derive(content, target)
     if sampling.calibration:
         table = table.calibrated()
     table.save(out)
     return table
+
+
+def anchor_of(table: LatencyLut, target: Target) -> Anchor:
+    """The level of ``target`` when ``table`` was measured.
+
+    Raises :class:`LutMismatchError` if the table is of another target, or tells of no reference workloads.
+    """
+    if table.target != target:
+        raise LutMismatchError(f"the table is of {table.target}, this is {target}: levels are of one target")
+    if table.anchor is None:
+        raise LutMismatchError(f"the table of {table.target} tells no level of its device; profile it again")
+    return table.anchor
 
 
 @contextmanager
@@ -281,9 +297,14 @@ def run_plan(
     workload: Mapping[str, int],
     subject: Mapping[str, str],
     progress: Progress,
+    anchor: Anchor | None = None,
 ) -> JournalContent:
-    """Bring the journal at ``journal`` to the end of ``plan`` and read it; what it holds is not repeated."""
-    header = plan.header(targets, workload=dict(workload), subject=dict(subject))
+    """Bring the journal at ``journal`` to the end of ``plan`` and read it; what it holds is not repeated.
+
+    With ``anchor`` the latencies of every target are told at that level (:mod:`profiler.anchor`).
+    """
+    anchors = {} if anchor is None else {str(target): anchor for target in targets}
+    header = plan.header(targets, workload=dict(workload), subject=dict(subject), anchors=anchors)
 
     def show(seen: MeasureProgress) -> None:
         number = f"round {seen.round + 1}" + (f" of {seen.rounds}" if seen.round < seen.rounds else " (repeated)")

@@ -92,8 +92,8 @@ def lacking(content: JournalContent, target: Target) -> str | None:
 
 
 LEAST_SESSION_SD = 0.015
-"""What a device's common level differs by from one session to the next, at the least: 0.4, 1.6 and 2.5 %
-were seen within an hour (benchmarks.test_retest, benchmarks.intervals), whatever the rounds of one told."""
+"""What the common level of models differs by from one session to the next, at the least, both told at one level
+(:mod:`profiler.anchor`): up to 1 % was seen, and 3 % and more where each is told at its own (docs/results.md)."""
 
 
 def session_sd(content: JournalContent, target: Target) -> float:

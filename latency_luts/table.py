@@ -16,6 +16,7 @@ from latency_luts.errors import LutError, LutMismatchError, MissingOperatorError
 from latency_luts.operator import OperatorSpec
 from latency_luts.rows import DISPATCH, OperatorRow, Role, WholeModel
 from latency_luts.uncertainty import Uncertainty
+from profiler.anchor import Anchor
 from profiler.fingerprint import fingerprint
 from profiler.journal import JournalContent
 from profiler.target import Target
@@ -127,6 +128,16 @@ class LatencyLut:
             return f"{self.source} by {{engine}} {{version}} ({{fidelity}})".format_map(self.provenance)
         imported = self.environment.get("imported")
         return f"measured elsewhere ({imported['file']})" if isinstance(imported, Mapping) else self.source
+
+    @property
+    def anchor(self) -> Anchor | None:
+        """The level its latencies are told at, at which a later session can tell its own; None if it is not known."""
+        levels_ms, facts = self.drift.get("levels_ms"), self.environment.get("start")
+        compute_ms = levels_ms.get("compute") if isinstance(levels_ms, Mapping) else None
+        anchored = self.drift.get("anchored", 1.0)
+        if not (isinstance(compute_ms, float) and isinstance(anchored, float) and isinstance(facts, Mapping)):
+            return None
+        return Anchor.of(compute_ms * anchored, facts)
 
     @property
     def dispatch_ms(self) -> float:

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from profiler.anchor import SPREAD, Anchor
 from profiler.reference_track import BOUND, ReferenceTrack, reference_track, time_of
 
 Workload = Literal["compute", "memory"]
@@ -73,7 +74,8 @@ class DriftReport:
 
     ``rounds`` has for every round the mean ratio of each workload to its undisturbed level,
     ``levels_ms`` those levels and ``level_spreads`` their standard deviations (0 where nothing is
-    corrected), ``mix`` each item's share of compute.
+    corrected), ``mix`` each item's share of compute. ``anchored`` is the factor that brings the
+    session to another's level (None: it is told at its own), ``unanchored`` why it could not be brought there.
     """
 
     corrections: Mapping[Key, tuple[float, str | None]] = field(default_factory=dict)
@@ -81,16 +83,26 @@ class DriftReport:
     levels_ms: Mapping[Workload, float] = field(default_factory=dict)
     level_spreads: Mapping[Workload, float] = field(default_factory=dict)
     mix: Mapping[str, float] = field(default_factory=dict)
+    anchored: float | None = None
+    unanchored: str | None = None
 
     def correction(self, visit: Visit) -> tuple[float, str | None]:
         """The factor that takes the drift out of ``visit``, and why it is quarantined if it is."""
-        return self.corrections.get(visit.key, (1.0, visit.hard))
+        factor, why = self.corrections.get(visit.key, (1.0, visit.hard))
+        return factor * (self.anchored or 1.0), why
+
+    def at(self, anchor: Anchor, facts: Mapping[str, object]) -> DriftReport:
+        """The same told at another session's level, if it can be; ``facts`` are the device's."""
+        compute_ms = self.levels_ms.get("compute")
+        why = anchor.refusal(compute_ms, facts)
+        anchored = None if why or compute_ms is None else anchor.factor(compute_ms)
+        return replace(self, anchored=anchored, unanchored=why)
 
     def level_spread(self, item: str) -> float:
         """Standard deviation, as a share, of what the correction of all rounds of an item is off in common."""
         mix = self.mix.get(item, _COMMON_MIX)
         compute, memory = (self.level_spreads.get(workload, 0.0) for workload in ("compute", "memory"))
-        return math.hypot(mix * compute, (1 - mix) * memory)
+        return math.hypot(mix * compute, (1 - mix) * memory, 0.0 if self.anchored is None else SPREAD)
 
     @property
     def quarantined(self) -> Mapping[Key, str]:
@@ -98,7 +110,10 @@ class DriftReport:
         return MappingProxyType({key: why for key, (_, why) in self.corrections.items() if why is not None})
 
     def as_dict(self) -> dict[str, object]:
-        """JSON-able: levels, ratios by round, the range of corrections, quarantined visits by round and reason."""
+        """JSON-able: levels, ratios by round, the range of corrections, quarantined visits by round and reason.
+
+        At another session's level also its factor (``anchored``), or why it could not be told there (``unanchored``).
+        """
         factors = [factor for factor, why in self.corrections.values() if why is None]
         quarantined: dict[str, dict[str, int]] = {}
         for (number, _, _), why in sorted(self.quarantined.items()):
@@ -110,6 +125,8 @@ class DriftReport:
             "correction": [min(factors), max(factors)] if factors else None,
             "visits": len(self.corrections),
             "quarantined": quarantined,
+            **({} if self.anchored is None else {"anchored": self.anchored}),
+            **({} if self.unanchored is None else {"unanchored": self.unanchored}),
         }
 
 

@@ -188,11 +188,18 @@ class Evidence:
         ]
         references = [r for r in self._references.get(target, {}).values() if before is None or r.round < before]
         report = drift_report(references, [visit for _, visit in taken])
+        anchor = self.header.anchors.get(target)
+        if anchor is not None:
+            report = report.at(anchor, self._facts(target))
         found: dict[str, list[RoundSamples]] = {}
         for samples, visit in taken:
             correction, why = report.correction(visit)
             found.setdefault(visit.item, []).append(replace(samples, correction=correction, quarantined=why))
         return report, found
+
+    def _facts(self, target: str) -> Mapping[str, object]:
+        """What the device told at first."""
+        return next((entry.facts for entry in self._environment if entry.target == target), {})
 
     def _measurement(self, samples: Sequence[RoundSamples], level_spread: float) -> Measurement:
         plan = self.header.plan

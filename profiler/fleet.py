@@ -76,7 +76,7 @@ class _Fleet:
         progress: Callable[[Progress], None],
     ) -> None:
         self._openers, self._plan, self._folder = dict(openers), plan, folder
-        self._about = {"workload": workload, "subject": subject}
+        self._workload, self._subject = workload, subject
         self._show = progress
         self._items = {item.name: item for item in plan.items}
         self._targets = {board: _target_of(opener) for board, opener in openers.items()}
@@ -148,7 +148,7 @@ class _Fleet:
 
     def _journal(self, path: Path, items: Sequence[PlanItem], board: str) -> Journal:
         plan = replace(self._plan, items=tuple(items))
-        return Journal.open(path, plan.header([self._targets[board]], **self._about))
+        return Journal.open(path, plan.header([self._targets[board]], workload=self._workload, subject=self._subject))
 
     def _together(self, work: Mapping[str, Sequence[Path]]) -> None:
         """Every board goes on with its journals, at the same time; a board that fails is lost."""
@@ -235,7 +235,7 @@ class _Fleet:
             drift |= content.drift
             elapsed_s = max(elapsed_s, content.elapsed_s)
         return JournalContent(
-            self._plan.header([target], **self._about),
+            self._plan.header([target], workload=self._workload, subject=self._subject),
             measurements,
             parity,
             tuple(environment),

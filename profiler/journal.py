@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from profiler.anchor import Anchor
 from profiler.drift import DriftReport
 from profiler.errors import JournalError, SessionError
 from profiler.measurement import Measurement
@@ -68,13 +69,17 @@ class JournalPlan:
 
 @dataclass(frozen=True, slots=True)
 class JournalHeader:
-    """What a run is about; ``workload`` and ``subject`` (a space's name and fingerprint) are the caller's."""
+    """What a run is about; ``workload`` and ``subject`` (a space's name and fingerprint) are the caller's.
+
+    ``anchors`` are the levels at which latencies are told, by target; without one, at the run's own.
+    """
 
     targets: tuple[Target, ...]
     workload: Json
     subject: Json
     items: tuple[JournalItem, ...]
     plan: JournalPlan
+    anchors: Mapping[str, Anchor] = field(default_factory=dict)
     created: str = ""
     schema: int = SCHEMA
 
@@ -196,6 +201,7 @@ def parse_header(record: Mapping[str, Any], path: Path) -> JournalHeader:
             subject=dict(record["subject"]),
             items=tuple(_item(entry) for entry in record["items"]),
             plan=_of(JournalPlan, record["plan"]),
+            anchors={name: _of(Anchor, entry) for name, entry in record.get("anchors", {}).items()},
             created=str(record.get("created", "")),
             schema=schema,
         )

@@ -124,12 +124,14 @@ def difference(found: JournalHeader, wanted: JournalHeader) -> str | None:
     before = json.loads(json.dumps(found.as_dict()))
     after = json.loads(json.dumps(wanted.as_dict()))
     before["plan"]["budget_s"] = after["plan"]["budget_s"] = None
-    for key in ("targets", "subject", "workload", "plan", "items"):
+    for key in ("targets", "subject", "workload", "plan", "anchors", "items"):
         if before[key] == after[key]:
             continue
         if key == "targets":
             old, new = ([str(t) for t in header.targets] for header in (found, wanted))
             return f"its targets are {', '.join(old)}, wanted are {', '.join(new)}"
+        if key == "anchors":
+            return "it is told at another level: of another table, or of none"
         if key == "items":
             return _items_difference(before[key], after[key])
         for name in sorted(before[key].keys() | after[key].keys()):

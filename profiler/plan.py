@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from profiler.anchor import Anchor
 from profiler.errors import ProfilerError
 from profiler.journal import JournalHeader, JournalItem, JournalPlan, Json, Role
 from profiler.program import Program
@@ -78,8 +79,10 @@ class Plan:
         if self.budget_s is not None and self.budget_s <= 0:
             raise ProfilerError(f"plan: the budget is {self.budget_s} s; it must be above 0")
 
-    def header(self, targets: Sequence[Target], *, workload: Json, subject: Json) -> JournalHeader:
-        """The header of a journal of this plan on these targets."""
+    def header(
+        self, targets: Sequence[Target], *, workload: Json, subject: Json, anchors: Mapping[str, Anchor] | None = None
+    ) -> JournalHeader:
+        """The header of a journal of this plan on these targets, told at the levels of ``anchors`` (by target)."""
         return JournalHeader(
             targets=tuple(targets),
             workload=workload,
@@ -105,6 +108,7 @@ class Plan:
                 self.half_width,
                 self.budget_s,
             ),
+            anchors=dict(anchors or {}),
         )
 
 

@@ -32,11 +32,14 @@ from hwnas.cli.profile_runtimes import profile_each
 from hwnas.cli.tables import describe, summary
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from hwnas.families.base import Family
     from hwnas.sampling import Sampling
     from hwnas.space import SearchSpace
     from hwnas.workload import Workload
     from latency_luts import LatencyLut, WholeModel
+    from profiler import Device
     from profiler.simulators.device import SimulatedDevice
 
 
@@ -79,6 +82,9 @@ def profile(
             help="Several with commas, or all: a table of each into the folder --out, measured in the same rounds."
         ),
     ] = None,
+    anchor: Annotated[
+        Path | None, typer.Option("--anchor", help="An earlier table of the device: tell latencies at its level.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be measured and leave.")] = False,
     seed: SeedOption = 0,
     batch: BatchOption = None,
@@ -119,6 +125,7 @@ def profile(
     )
     boards = [load_devices(devices).get(name) for name in dict.fromkeys(device.split(","))]
     chosen = boards[0]
+    earlier = _earlier(anchor, boards, runtime)
     if runtime is None:
         kind = as_deployed(kind, chosen.runtime, precision)
     if isinstance(chosen, SimulatedDevice) and len(boards) == 1:
@@ -177,6 +184,7 @@ def profile(
             exporting=exporting.update,
             measuring=measuring.update,
             waiting=say if wait else None,
+            at_level_of=earlier,
         )
     elapsed_s = time.monotonic() - began
     journal = read_journal(journal_of(out))
@@ -185,6 +193,19 @@ def profile(
     emit(document, json, f"{describe(content)}\n{outcome}\n{out} ({elapsed_s:.0f} s)")
     if not journal.complete:
         raise SystemExit(3)
+
+
+def _earlier(anchor: Path | None, devices: Sequence[Device], runtime: str | None) -> LatencyLut | None:
+    """The table at whose level latencies are told, if one is given."""
+    from hwnas.errors import HwnasError
+    from latency_luts import LatencyLut
+    from profiler.hardware import HardwareDevice
+
+    if anchor is None:
+        return None
+    if len(devices) > 1 or runtime is not None or not isinstance(devices[0], HardwareDevice):
+        raise HwnasError("--anchor is for one device that is measured, with the runtime it is told of; leave it out")
+    return LatencyLut.load(anchor)
 
 
 def _estimate(

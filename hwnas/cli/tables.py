@@ -109,6 +109,11 @@ def _device(content: LatencyLut) -> list[str]:
         parts.append(
             f"{reasons.total()} of {content.drift.get('visits')} visits quarantined" + f" ({whole})" * bool(whole)
         )
+    anchored, unanchored = content.drift.get("anchored"), content.drift.get("unanchored")
+    if isinstance(anchored, float):
+        parts.append(f"told at an earlier session's level ({anchored - 1:+.1%})")
+    if unanchored:
+        parts.append(f"told at its own level, not the earlier session's: {unanchored}")
     if content.session_sd:
         parts.append(f"level between rounds +-{content.session_sd:.1%}")
     return ["device: " + ", ".join(parts)] if parts else []

@@ -33,6 +33,38 @@ def test_show_says_what_each_row_is_worth(chain):
     assert "95 % interval" in told
 
 
+def test_a_table_is_told_at_the_level_of_an_earlier_one(shell):
+    few = ("--calibration", "0", "--check", "1", "--rounds", "2", "--min-rounds", "2", "--samples", "1")
+    again = ("profile", "--space", "tiny.yaml", *few, "--anchor", "x86.lut.jsonl")
+    drift = shell(*again, "--out", "again.jsonl", "--json").json["drift"]
+    assert 0.75 < drift["anchored"] < 1.34
+    before, after = (LatencyLut.load(shell.folder / name).anchor for name in ("x86.lut.jsonl", "again.jsonl"))
+    assert after.compute_ms == pytest.approx(before.compute_ms), "a third session has the first one's level still"
+    assert (
+        f"told at an earlier session's level ({drift['anchored'] - 1:+.1%})" in shell("lut", "show", "again.jsonl").out
+    )
+    ran = shell("profile", "--space", "tiny.yaml", *few, "--out", "again.jsonl")
+    assert "it is told at another level: of another table, or of none" in ran.refusal
+
+
+def test_levels_are_of_one_target_and_must_be_known(untouched):
+    lines = (untouched.folder / "x86.lut.jsonl").read_text().splitlines()
+    header = json.loads(lines[0])
+    for name, changes, said in (
+        ("pi", {"target": {**header["target"], "device": "pi"}}, "levels are of one target"),
+        ("old", {"drift": {}}, "tells no level of its device; profile it again"),
+    ):
+        other = untouched.folder / f"{name}.lut.jsonl"
+        other.write_text("\n".join([json.dumps(header | changes), *lines[1:]]) + "\n")
+        ran = untouched("profile", "--space", "tiny.yaml", "--anchor", other.name, "--out", "new.jsonl")
+        assert said in ran.refusal
+        assert not (untouched.folder / "new.jsonl").exists()
+    ran = untouched(
+        "profile", "--space", "tiny.yaml", "--anchor", "x86.lut.jsonl", "--runtime", "all", "--out", "tables"
+    )
+    assert "--anchor is for one device that is measured" in ran.refusal
+
+
 def test_show_names_the_command_that_measures_what_is_missing(shell):
     (shell.folder / "wider.yaml").write_text(
         (shell.folder / "tiny.yaml").read_text().replace("encoder_ffn: [8, 16, 32]", "encoder_ffn: [8, 16, 64]")

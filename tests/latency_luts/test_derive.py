@@ -8,6 +8,7 @@ import pytest
 
 from latency_luts import DISPATCH, LatencyLut, LutError, OperatorSpec
 from latency_luts.derive import session_sd
+from profiler.anchor import Anchor
 from profiler.drift import DriftReport
 from profiler.fingerprint import fingerprint
 from profiler.journal import Environment, JournalContent, JournalHeader, JournalItem, JournalPlan
@@ -165,6 +166,19 @@ def test_the_device_and_its_drift_are_summed_up() -> None:
     assert lut.drift == drift.as_dict()
     assert lut.fingerprint == fingerprint({"cpu": "x"}, "thread_cpu")
     assert LatencyLut.derive(journal(environment=()), HERE).fingerprint == ""
+
+
+def test_a_table_knows_the_level_it_is_told_at(tmp_path: Path) -> None:
+    started = (Environment(str(HERE), "start", None, {"numpy": "2.0", "load_average": [1]}),)
+    drift = DriftReport(levels_ms={"compute": 0.5, "memory": 0.7})
+    lut = LatencyLut.derive(journal(drift={str(HERE): drift}, environment=started), HERE)
+    assert lut.anchor == Anchor(0.5, {"numpy": "2.0"})
+    lut.save(tmp_path / "t.lut.jsonl")
+    assert LatencyLut.load(tmp_path / "t.lut.jsonl").anchor == lut.anchor
+    again = LatencyLut.derive(journal(drift={str(HERE): replace(drift, anchored=0.8)}, environment=started), HERE)
+    assert again.anchor == Anchor(0.4, {"numpy": "2.0"}), "the first session's level is handed on"
+    assert LatencyLut.derive(journal(environment=started), HERE).anchor is None
+    assert LatencyLut.derive(journal(drift={str(HERE): drift}, environment=()), HERE).anchor is None
 
 
 @pytest.mark.parametrize(("level", "noise"), [(0.0, 0.01), (0.02, 0.01), (0.05, 0.0)])

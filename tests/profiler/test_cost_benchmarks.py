@@ -45,7 +45,7 @@ def test_the_cost_of_a_table_counts_good_rounds_and_all_measuring(tmp_path: Path
 
 def test_each_clock_is_corrected_by_its_own_references(tmp_path: Path) -> None:
     """On the wall clock half of the rounds are 15 % slower, references and all; on the CPU's none is."""
-    records: list[dict[str, object]] = []
+    records: list[dict[str, object]] = [{"kind": "environment", "at": "start", "round": None, "facts": {}}]
     for number in range(12):
         slow = 1.15 if number >= 6 else 1.0
         for position, workload, ms in (
@@ -61,6 +61,14 @@ def test_each_clock_is_corrected_by_its_own_references(tmp_path: Path) -> None:
     on_clock = importlib.import_module("benchmarks.test_retest").on_clock
     assert on_clock(path, "wall") == pytest.approx({"a": 1.5}, rel=0.01)
     assert on_clock(path, "thread_cpu") == pytest.approx({"a": 1.0}, rel=0.01)
+    (header, *told) = (json.loads(line) for line in path.read_text().splitlines())
+    for record in told[1:]:
+        record["cpu_ns"] = [int(0.9 * ns) for ns in record["cpu_ns"]]
+    faster = tmp_path / "faster"
+    faster.write_text("".join(json.dumps(line) + "\n" for line in (header, *told)))
+    assert on_clock(faster, "thread_cpu") == pytest.approx({"a": 0.9}, rel=0.01)
+    assert on_clock(faster, "thread_cpu", level_of=path) == pytest.approx({"a": 1.0}, rel=0.01)
+    assert on_clock(faster, "wall", level_of=path) == pytest.approx({"a": 1.5}, rel=0.01)
 
 
 def test_hats_dry_runs_give_what_the_model_does() -> None:
