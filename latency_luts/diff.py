@@ -4,8 +4,10 @@ Of every operator in both the ratio of its latencies, with the interval that the
 both give it. Two measurements of one device differ a little more than that, so the errors are
 widened by how much more the ratios scatter than they should (at most threefold: if most operators
 really changed, that must not hide it), and the confidence is one for all operators together (Šidák).
-The overall shift is the median ratio; two sessions are known to differ by what the device's level
-wandered between the rounds of each. What is smaller than a tolerance never counts, be it certain.
+Where both tell of their reference workloads, the later one is told at the earlier one's level first, so that a
+device that was slower that day is no change (:mod:`profiler.anchor`). The overall shift is the median ratio; two
+sessions are known to differ by what the device's level wandered between the rounds of each. What is smaller than a
+tolerance never counts, be it certain.
 A row of 0 ms counts as none.
 """
 
@@ -20,6 +22,7 @@ from latency_luts.errors import LutMismatchError
 from latency_luts.operator import OperatorSpec
 from latency_luts.rows import OperatorRow
 from latency_luts.table import LatencyLut
+from profiler.anchor import SPREAD
 
 TOLERANCE = 0.02
 """Two sessions on one quiet machine differ by this much."""
@@ -33,9 +36,9 @@ _IQR_TO_SD = 1.349
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One operator: ``ratio`` is after over before, ``interval`` its bounds (``None`` if neither noise is known).
+    """One operator: ``ratio`` is after over before at one level of the device, ``interval`` its bounds.
 
-    ``changed`` says whether it differs beyond noise and tolerance from the shift of all operators.
+    There is no interval (``None``) if neither noise is known. ``changed`` says whether it differs beyond noise and tolerance from the shift of all operators.
     """
 
     operator: str
@@ -50,7 +53,9 @@ class Change:
 class TableDiff:
     """``shift`` is the median ratio with its interval; ``missing`` and ``added`` are operators of one table only.
 
-    ``described`` names what else differs: target, workload, space, state of the device.
+    ``level`` is how many times slower the device was by its reference workloads, which is divided out of
+    all ratios (``None`` if that is not known, and nothing is). ``described`` names what else differs: target,
+    workload, space, state of the device.
     """
 
     shift: float
@@ -60,6 +65,7 @@ class TableDiff:
     missing: tuple[str, ...]
     added: tuple[str, ...]
     described: tuple[str, ...]
+    level: float | None = None
 
     @property
     def changed(self) -> bool:
@@ -93,10 +99,11 @@ def compare(
     if tolerance is None:
         tolerance = TOLERANCE if before.source == "measured" else 0.0
     pairs = [(old[operator], new[operator]) for operator in common]
-    logs = np.log([two.latency_ms / one.latency_ms for one, two in pairs])
+    level = _level(before, after)
+    logs = np.log([two.latency_ms / one.latency_ms for one, two in pairs]) - np.log(level or 1.0)
     shift = float(np.median(logs))
     noise = _noise(pairs, logs - shift) if before.source == "measured" else [0.0] * len(pairs)
-    level_sd = float(np.hypot(before.session_sd, after.session_sd))
+    level_sd = float(np.linalg.norm([before.session_sd, after.session_sd, SPREAD if level else 0.0]))
     typical = float(np.median([sd for sd in noise if sd is not None] or [0.0]))
     shift_sd = float(np.hypot(level_sd, _MEDIAN_TO_SD * typical / len(pairs) ** 0.5))
     each = _quantile(confidence, len(pairs))
@@ -113,7 +120,17 @@ def compare(
         missing=tuple(str(operator) for operator in sorted(set(old) - set(new))),
         added=tuple(str(operator) for operator in sorted(set(new) - set(old))),
         described=tuple(_described(before, after)),
+        level=level,
     )
+
+
+def _level(before: LatencyLut, after: LatencyLut) -> float | None:
+    """How many times as long the device took for its reference workloads; ``None`` where that cannot be told."""
+    one, two = before.anchor, after.anchor
+    places = [(table.target.device, table.target.threads, table.target.clock) for table in (before, after)]
+    if places[0] != places[1] or one is None or two is None or one.refusal(two.compute_ms, two.made_of):
+        return None
+    return 1 / one.factor(two.compute_ms)
 
 
 def _change(

@@ -54,6 +54,8 @@ def _told(found: TableDiff, origin: str) -> str:
         f"{len(found.operators)} operators in both ({origin}), all together {found.shift - 1:+.1%}"
         f" [{low - 1:+.1%}, {high - 1:+.1%}], {beyond}"
     )
+    if found.level is not None:
+        lines.append(f"the device itself was {found.level - 1:+.1%} slower by its references; that is taken out")
     changed = sorted((c for c in found.operators if c.changed), key=lambda change: -abs(change.ratio - 1))
     rows = [
         [c.operator, f"{1000 * c.before_ms:.2f}", f"{1000 * c.after_ms:.2f}", f"{c.ratio - 1:+.1%}", _share(c.interval)]

@@ -70,6 +70,30 @@ def test_one_operator_that_changed_is_named() -> None:
     assert json.loads(json.dumps(found.as_dict()))["changed"] is True
 
 
+def told(table: LatencyLut, compute_ms: float, **facts: object) -> LatencyLut:
+    """The table as of a session in which the compute reference took so long."""
+    return replace(table, drift={"levels_ms": {"compute": compute_ms}}, environment={"start": {"numpy": "2", **facts}})
+
+
+def test_a_device_that_is_slower_by_its_references_is_no_change() -> None:
+    before, after = told(session(0), 0.1), told(session(1, ffn=1.07, dispatch=1.07), 0.107)
+    found = compare(before, after)
+    assert not found.changed
+    assert found.level == pytest.approx(1.07)
+    assert found.shift == pytest.approx(1.0, abs=0.01)
+    other_runtime = replace(after, target=replace(after.target, runtime="runtime-2"))
+    assert not compare(before, other_runtime).shifted, "the references are no runtime's"
+
+
+@pytest.mark.parametrize(
+    ("compute_ms", "facts", "level"), [(0.1, {}, 1.0), (0.107, {"numpy": "3"}, None), (0.2, {}, None)]
+)
+def test_what_the_references_do_not_tell_is_a_shift(compute_ms: float, facts: dict, level: float | None) -> None:
+    found = compare(told(session(0), 0.1), told(session(1, ffn=1.07), compute_ms, **facts))
+    assert found.shifted
+    assert found.level == level
+
+
 def test_everything_slower_at_once_is_a_shift_and_no_change_of_any_operator() -> None:
     found = compare(session(0), session(1, ffn=1.07))
     assert found.shifted
