@@ -38,7 +38,8 @@ _IQR_TO_SD = 1.349
 class Change:
     """One operator: ``ratio`` is after over before at one level of the device, ``interval`` its bounds.
 
-    There is no interval (``None``) if neither noise is known. ``changed`` says whether it differs beyond noise and tolerance from the shift of all operators.
+    There is no interval (``None``) if neither noise is known. ``changed`` says whether it differs
+    beyond noise and tolerance from the shift of all operators.
     """
 
     operator: str
