@@ -80,12 +80,13 @@ class MeasuredFinalists:
     """Finalists in the order they were given.
 
     ``drift`` is the median ratio of known models' latency now to the table's, ``changed`` how the device differs from
-    then; ``None`` and empty where nothing is known.
+    then; ``None`` and empty where nothing is known. ``anchored``: they are told at the table's level of the device.
     """
 
     finalists: tuple[Finalist, ...]
     drift: float | None
     changed: tuple[str, ...]
+    anchored: bool = False
 
 
 def measure_finalists(
@@ -165,6 +166,7 @@ def measure_finalists(
         tuple(finalist(candidate, loss) for candidate, loss in candidates),
         median(ratios) if ratios else None,
         () if table is None else (*changed_during(table, content), *([drift.unanchored] if drift.unanchored else [])),
+        drift.anchored is not None,
     )
 
 
@@ -208,6 +210,7 @@ def _on_their_runtimes(
         tuple(found[candidate] for candidate, _ in candidates),
         median(drifts) if drifts else None,
         tuple(dict.fromkeys(change for ended in measured.values() for change in ended.changed)),
+        all(ended.anchored for ended in measured.values()),
     )
 
 
