@@ -18,7 +18,9 @@ MADE_OF = ("cpu_model", "numpy", "threads")
 """The facts of a machine without which its references' latencies are not to be compared."""
 
 SPREAD = 0.005
-"""Standard deviation, as a share, of what is left between two sessions of which one is told at the other's level."""
+"""Standard deviation, as a share, of what is left between two sessions of which one is told at the other's level.
+
+It is no part of an interval over one session's rounds, for no number of rounds makes it smaller."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from profiler.anchor import SPREAD, Anchor
+from profiler.anchor import Anchor
 from profiler.reference_track import BOUND, ReferenceTrack, reference_track, time_of
 
 Workload = Literal["compute", "memory"]
@@ -102,7 +102,7 @@ class DriftReport:
         """Standard deviation, as a share, of what the correction of all rounds of an item is off in common."""
         mix = self.mix.get(item, _COMMON_MIX)
         compute, memory = (self.level_spreads.get(workload, 0.0) for workload in ("compute", "memory"))
-        return math.hypot(mix * compute, (1 - mix) * memory, 0.0 if self.anchored is None else SPREAD)
+        return math.hypot(mix * compute, (1 - mix) * memory)
 
     @property
     def quarantined(self) -> Mapping[Key, str]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from profiler import JournalContent, JournalError, JournalHeader, JournalItem, JournalPlan, Target
-from profiler.anchor import SPREAD, Anchor
+from profiler.anchor import Anchor
 from profiler.evidence import Evidence
 from profiler.journal import parse_header
 from profiler.journal_writer import difference
@@ -63,9 +63,9 @@ def test_a_session_is_told_at_the_level_of_another(slower: float) -> None:
     assert latency_ms(second) == pytest.approx(latency_ms(first), rel=0.005)
     measured = second.measurements[str(TARGET), "a"]
     assert measured.raw_latency_ms("thread_cpu") == latency_ms(alone), "what was measured stays as it was"
-    low_ms, high_ms = measured.interval_ms("thread_cpu")
-    assert low_ms < (1 - 1.9 * SPREAD) * latency_ms(second)
-    assert high_ms > (1 + 1.9 * SPREAD) * latency_ms(second)
+    factor = latency_ms(second) / latency_ms(alone)
+    own_ms = alone.measurements[str(TARGET), "a"].interval_ms("thread_cpu")
+    assert measured.interval_ms("thread_cpu") == pytest.approx(tuple(factor * end_ms for end_ms in own_ms))
     drift = second.drift[str(TARGET)].as_dict()
     assert drift["anchored"] == pytest.approx(1 / slower, rel=0.005)
 
