@@ -91,11 +91,6 @@ def lacking(content: JournalContent, target: Target) -> str | None:
     return f"{', '.join(parts)}{''.join(f' ({why})' for why in reasons[:1])}; profile again{larger}"
 
 
-LEAST_SESSION_SD = 0.015
-"""What the common level of models differs by from one session to the next, at the least, both told at one level
-(:mod:`profiler.anchor`): up to 1 % was seen, and 3 % and more where each is told at its own (docs/results.md)."""
-
-
 def session_sd(content: JournalContent, target: Target) -> float:
     """By how much the rounds' common level differed, after drift was corrected: a share, robust.
 

@@ -11,12 +11,12 @@ from typing import Any, Literal, get_args
 
 from latency_luts import lines
 from latency_luts.calibration import Calibration
-from latency_luts.derive import LEAST_SESSION_SD, lacking, most_rounds, operator_rows, session_sd, whole_models
+from latency_luts.derive import lacking, most_rounds, operator_rows, session_sd, whole_models
 from latency_luts.errors import LutError, LutMismatchError, MissingOperatorError
 from latency_luts.operator import OperatorSpec
 from latency_luts.rows import DISPATCH, OperatorRow, Role, WholeModel
 from latency_luts.uncertainty import Uncertainty
-from profiler.anchor import Anchor
+from profiler.anchor import SPREAD, Anchor
 from profiler.fingerprint import fingerprint
 from profiler.journal import JournalContent
 from profiler.target import Target
@@ -229,7 +229,7 @@ class LatencyLut:
             [model for model in self.models_of(role) if not self.missing(model.operators)]
             for role in ("calibration", "check")
         )
-        session_sd = max(self.session_sd, LEAST_SESSION_SD)
+        session_sd = max(self.session_sd, SPREAD)
         found = Uncertainty.of(calibration, self.rows, calibrated_on, held_out, session_sd)
         if found is None:
             raise LutError(

@@ -15,9 +15,9 @@ from hwnas.report.run import Reader, Run, TableFile
 from hwnas.report.view import RunView
 from hwnas.spaces import load_space
 from latency_luts import LutMismatchError
-from latency_luts.derive import LEAST_SESSION_SD
 from latency_luts.diff import TableDiff
 from latency_luts.diff import compare as table_diff
+from profiler.anchor import OWN_SPREAD
 
 Value = float | str | None
 
@@ -229,7 +229,7 @@ def _target(view: RunView) -> str | None:
 def _session_sd(view: RunView) -> float:
     """What one session's level differs from another's; the least that any device's does where it is not known."""
     known = 0.0 if view.predictions is None else view.predictions.table.lut.session_sd
-    return max(known, LEAST_SESSION_SD)
+    return max(known, OWN_SPREAD)
 
 
 def _ends(told: tuple[Figure, Interval | None] | None) -> tuple[float, float] | None:

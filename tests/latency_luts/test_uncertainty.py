@@ -21,7 +21,7 @@ from latency_luts import (
     Subject,
     WholeModel,
 )
-from latency_luts.derive import LEAST_SESSION_SD
+from profiler.anchor import SPREAD
 from profiler.target import Target
 
 KINDS = ("attention", "ffn", "head")
@@ -32,9 +32,7 @@ DISPATCH_MS = 0.003
 class Device:
     """True latencies of operators and models; ``form`` is what no sum explains, ``noise`` a row's error."""
 
-    def __init__(
-        self, seed: int, *, form: float = 0.02, noise: float = 0.01, session: float = LEAST_SESSION_SD
-    ) -> None:
+    def __init__(self, seed: int, *, form: float = 0.02, noise: float = 0.01, session: float = SPREAD) -> None:
         self.rng = np.random.default_rng(seed)
         self.form, self.noise, self.session = form, noise, session
         self.true_ms = {op: DISPATCH_MS + 0.002 * float(self.rng.uniform(0.5, 4)) for op in OPERATORS}
