@@ -8,7 +8,8 @@ the table has never seen: random ones, for the coverage and the width of its 95 
 as a search at 0.95 confidence accepts within 10 % below a limit (four limits, spread over the space),
 for the share that breaks it. Met is: coverage within three binomial standard errors of 95 %, a mean
 half-width of at most 5 %, and a share of broken limits whose 95 % lower bound (Clopper and Pearson) is
-at most 5 %. Run again it goes on where it stopped; what is in ``--out`` is not measured again.
+at most 5 %. They are told at the table's level of the device, as `hwnas profile --anchor` does; what holds at the
+day's own is said beside it. Run again it goes on where it stopped; what is in ``--out`` is not measured again.
 """
 
 from __future__ import annotations
@@ -124,8 +125,11 @@ def measure(
     out: Path,
     sampling: Sampling,
     say: Say,
-) -> dict[Candidate, float]:
-    """Measured latency in ms of every candidate, by the same protocol as the table's whole models."""
+) -> tuple[dict[Candidate, float], float]:
+    """Measured latency in ms of every candidate, by the same protocol as the table's whole models.
+
+    They are told at the table's level of the device; the second is the factor that brought them there.
+    """
     cache = artifact_cache()
     progress = _every_tenth(say)
     models = replace(sampling, calibration=0, check=0, extra=tuple(candidates))
@@ -135,12 +139,10 @@ def measure(
         subject = {"space": space.name, "fingerprint": space.fingerprint}
         content = run_plan([opener], [target], plan, out, lut.workload, subject, progress, lut.anchor)
     drift = content.drift[str(target)]
-    say(
-        f"told at its own level, not the table's: {drift.unanchored}"
-        if drift.anchored is None
-        else f"told at the table's level ({drift.anchored - 1:+.2%})"
-    )
-    return {c: content.measured(target, c.key).latency_ms(target.clock) for c in candidates}
+    if drift.anchored is None:
+        say(f"told at its own level, not the table's: {drift.unanchored}")
+    latencies = {c: content.measured(target, c.key).latency_ms(target.clock) for c in candidates}
+    return latencies, drift.anchored or 1.0
 
 
 def judge(latency: TableLatency, fresh: Mapping[Candidate, float], accepted: Mapping[Accepted, float]) -> Verdict:
@@ -174,8 +176,11 @@ def judge(latency: TableLatency, fresh: Mapping[Candidate, float], accepted: Map
 
 def run(
     space: SearchSpace, device: Device, out: Path, sampling: Sampling, fresh: int, accepted: int, say: Say
-) -> Verdict:
-    """Make the table, measure what it has never seen, and judge; resumes what ``out`` holds."""
+) -> tuple[Verdict, Verdict]:
+    """Make the table, measure what it has never seen, and judge; resumes what ``out`` holds.
+
+    Judged are latencies at the table's level of the device, and the same at the day's own.
+    """
     family = get_family(space.family)
     say("the table")
     table = out / "table.lut.jsonl"
@@ -189,8 +194,16 @@ def run(
     near = accepted_candidates(space, family, latency, accepted, unseen)
     journal = out / "models.journal.jsonl"
     everything = [*unseen, *(entry.candidate for entry in near)]
-    measured_ms = measure(space, family, device, lut, everything, journal, sampling, say)
-    return judge(latency, {c: measured_ms[c] for c in unseen}, {e: measured_ms[e.candidate] for e in near})
+    measured_ms, factor = measure(space, family, device, lut, everything, journal, sampling, say)
+    at_its_level, at_its_own = (
+        judge(
+            latency,
+            {c: measured_ms[c] * by for c in unseen},
+            {entry: measured_ms[entry.candidate] * by for entry in near},
+        )
+        for by in (1.0, 1 / factor)
+    )
+    return at_its_level, at_its_own
 
 
 def _every_tenth(say: Say) -> Callable[[int, int, str], None]:
@@ -240,7 +253,7 @@ def main() -> None:
         rounds=given.rounds, min_rounds=given.min_rounds, calibration=given.calibration, check=given.check
     )
     began = time.monotonic()
-    verdict = run(
+    verdict, own = run(
         load_space(given.space),
         load_devices(None).get(given.device),
         given.out,
@@ -250,9 +263,14 @@ def main() -> None:
         lambda line: print(line, file=sys.stderr, flush=True),
     )
     if given.json:
-        print(json.dumps({**asdict(verdict), "met": dict(verdict.met), "seconds": time.monotonic() - began}))
+        seconds = time.monotonic() - began
+        print(json.dumps({**asdict(verdict), "met": dict(verdict.met), "own_level": asdict(own), "seconds": seconds}))
     else:
         print(told(verdict))
+        print(
+            f"at the day's own level: {own.coverage:.1%} inside, mean error {own.mean_error:.2%},"
+            f" {own.broken_share:.1%} break their limit, the worst by {own.worst_excess:+.1%}"
+        )
     raise SystemExit(0 if all(verdict.met.values()) else 1)
 
 

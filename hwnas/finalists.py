@@ -22,7 +22,6 @@ from hwnas.space import Candidate, SearchSpace
 from latency_luts import LatencyLut, WholeModel
 from profiler import Device, ProfilerError, SessionError
 from profiler.devices import require_measures
-from profiler.drift import DriftReport
 from profiler.errors import DeviceBusyError
 from profiler.exporting import exporter_for
 from profiler.interval import Status
@@ -80,13 +79,12 @@ class MeasuredFinalists:
     """Finalists in the order they were given.
 
     ``drift`` is the median ratio of known models' latency now to the table's, ``changed`` how the device differs from
-    then; ``None`` and empty where nothing is known. ``anchored``: they are told at the table's level of the device.
+    then; ``None`` and empty where nothing is known.
     """
 
     finalists: tuple[Finalist, ...]
     drift: float | None
     changed: tuple[str, ...]
-    anchored: bool = False
 
 
 def measure_finalists(
@@ -105,8 +103,7 @@ def measure_finalists(
 ) -> MeasuredFinalists:
     """Measure candidates (with their losses) on the device, in the same rounds as models the table knows.
 
-    Latencies are told at the level that the device had when the table was made, where its reference workloads tell it
-    (:mod:`profiler.anchor`); ``drift`` is how far it is from there now. A finalist that could not
+    These tell the drift since the table was made; it is reported, and corrects nothing. A finalist that could not
     be measured says why (``failed``). By the latency of the best runtime each is measured on its own, in the journal
     ``finalists-litert.journal.jsonl`` instead of ``finalists.journal.jsonl``, and ``table`` is not looked at.
 
@@ -118,17 +115,17 @@ def measure_finalists(
         )
         return _on_their_runtimes(candidates, latency, device, journal, measure)
     workload = latency.workload
-    known_models: dict[Candidate, WholeModel] = {}
+    anchors: dict[Candidate, WholeModel] = {}
     if table is not None:
         family = as_in_table(family, table)
-        known_models = {space.candidate(model.candidate): model for model in table.models_of("calibration")[:4]}
+        anchors = {space.candidate(model.candidate): model for model in table.models_of("calibration")[:4]}
     wanted = dict(candidates)
     sampling = Sampling(
         rounds=rounds,
         half_width=FINALISTS_HALF_WIDTH,
         calibration=0,
         check=0,
-        extra=(*wanted, *(known for known in known_models if known not in wanted)),
+        extra=(*wanted, *(a for a in anchors if a not in wanted)),
     )
     require_measures(device)
     with exporter_for(device) as exporter:
@@ -138,8 +135,7 @@ def measure_finalists(
         if table is not None and target != table.target:
             raise SearchError(f"the table is of {table.target}, this is {target}; profile the space here first")
         subject = {"space": space.name, "fingerprint": space.fingerprint}
-        anchor = None if table is None else table.anchor
-        content = run_plan([opener], [target], plan, journal, workload.as_dict(), subject, measuring, anchor)
+        content = run_plan([opener], [target], plan, journal, workload.as_dict(), subject, measuring)
 
     def finalist(candidate: Candidate, loss: float) -> Finalist:
         expected = predicted(latency, candidate, loss)
@@ -156,17 +152,14 @@ def measure_finalists(
 
     known = {
         candidate: content.measured(target, candidate.key).latency_ms(target.clock)
-        for candidate in known_models
+        for candidate in anchors
         if (str(target), candidate.key) in content.measurements and (str(target), candidate.key) not in content.failed
     }
-    drift = content.drift.get(str(target), DriftReport())
-    own = 1 / (drift.anchored or 1.0)
-    ratios = [own * latency_ms / known_models[candidate].latency_ms for candidate, latency_ms in known.items()]
+    ratios = [latency_ms / anchors[candidate].latency_ms for candidate, latency_ms in known.items()]
     return MeasuredFinalists(
         tuple(finalist(candidate, loss) for candidate, loss in candidates),
         median(ratios) if ratios else None,
-        () if table is None else (*changed_during(table, content), *([drift.unanchored] if drift.unanchored else [])),
-        drift.anchored is not None,
+        () if table is None else changed_during(table, content),
     )
 
 
@@ -210,7 +203,6 @@ def _on_their_runtimes(
         tuple(found[candidate] for candidate, _ in candidates),
         median(drifts) if drifts else None,
         tuple(dict.fromkeys(change for ended in measured.values() for change in ended.changed)),
-        all(ended.anchored for ended in measured.values()),
     )
 
 

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -228,6 +228,8 @@ def profile_space(
     require_replaceable(out)
     if sampling.calibration:
         Calibration.require_enough(sum(model.role == "calibration" for model in choose_models(space, sampling)))
+    if at_level_of is not None:
+        anchor_of(at_level_of, replace(at_level_of.target, device=device.name, clock=device.effective_clock))
     with exporter_for(device) as exporter:
         plan = build_plan(space, family, workload, sampling, exporter, cache, exporting)
     journal_path = journal_of(out)
@@ -246,12 +248,16 @@ def profile_space(
 def anchor_of(table: LatencyLut, target: Target) -> Anchor:
     """The level of ``target`` when ``table`` was measured.
 
-    Raises :class:`LutMismatchError` if the table is of another target, or tells of no reference workloads.
+    Its runtime may have been another, which the reference workloads do not use. Raises :class:`LutMismatchError` if the
+    table is of another device, number of threads or clock, or tells of no reference workloads.
     """
-    if table.target != target:
-        raise LutMismatchError(f"the table is of {table.target}, this is {target}: levels are of one target")
+    then, now = ((one.device, one.threads, one.clock) for one in (table.target, target))
+    if then != now:
+        raise LutMismatchError(f"the table is of {table.target}, this is {target}: levels are of one device and clock")
     if table.anchor is None:
-        raise LutMismatchError(f"the table of {table.target} tells no level of its device; profile it again")
+        raise LutMismatchError(
+            f"the table of {table.target} tells no level of its device; take one that was measured here"
+        )
     return table.anchor
 
 

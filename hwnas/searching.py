@@ -150,7 +150,6 @@ def search_and_measure(
         winner=pick_winner(finalists, limits.latency_ms),
         drift=ended.drift,
         changed=ended.changed,
-        anchored=ended.anchored,
         record=ours,
         baseline=theirs,
         elsewhere={
@@ -171,7 +170,6 @@ def search_and_measure(
             winner=pick_winner(rival, limits.latency_ms),
             drift=None,
             changed=(),
-            anchored=False,
             record=theirs,
             baseline=None,
         )

@@ -6,8 +6,8 @@ widened by how much more the ratios scatter than they should (at most threefold:
 really changed, that must not hide it), and the confidence is one for all operators together (Šidák).
 Where both tell of their reference workloads, the later one is told at the earlier one's level first, so that a
 device that was slower that day is no change (:mod:`profiler.anchor`). The overall shift is the median ratio; two
-sessions are known to differ by what the device's level wandered between the rounds of each. What is smaller than a
-tolerance never counts, be it certain.
+sessions are known to differ by what the device's level wandered between the rounds of each, and from one to the
+other. What is smaller than a tolerance never counts, be it certain.
 A row of 0 ms counts as none.
 """
 
@@ -22,7 +22,7 @@ from latency_luts.errors import LutMismatchError
 from latency_luts.operator import OperatorSpec
 from latency_luts.rows import OperatorRow
 from latency_luts.table import LatencyLut
-from profiler.anchor import SPREAD
+from profiler.anchor import OWN_SPREAD, SPREAD
 
 TOLERANCE = 0.02
 """Two sessions on one quiet machine differ by this much."""
@@ -36,9 +36,9 @@ _IQR_TO_SD = 1.349
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One operator: ``ratio`` is after over before at one level of the device, ``interval`` its bounds.
+    """One operator: ``after_ms`` is told at the level of the device before, ``ratio`` is it over ``before_ms``.
 
-    There is no interval (``None``) if neither noise is known. ``changed`` says whether it differs
+    ``interval`` are its bounds (``None`` if neither noise is known), ``changed`` says whether it differs
     beyond noise and tolerance from the shift of all operators.
     """
 
@@ -97,14 +97,16 @@ def compare(
         raise LutMismatchError("the tables have no operator in common; compare tables of one space")
     if not 0 < confidence < 1:
         raise LutMismatchError(f"a confidence of {confidence:g} is none; it must be above 0 and below 1, like 0.95")
+    measured = before.source == "measured"
     if tolerance is None:
-        tolerance = TOLERANCE if before.source == "measured" else 0.0
+        tolerance = TOLERANCE if measured else 0.0
     pairs = [(old[operator], new[operator]) for operator in common]
-    level = _level(before, after)
+    level = after.slower_than(before)
+    between = 0.0 if not measured else SPREAD if level else OWN_SPREAD
     logs = np.log([two.latency_ms / one.latency_ms for one, two in pairs]) - np.log(level or 1.0)
     shift = float(np.median(logs))
-    noise = _noise(pairs, logs - shift) if before.source == "measured" else [0.0] * len(pairs)
-    level_sd = float(np.linalg.norm([before.session_sd, after.session_sd, SPREAD if level else 0.0]))
+    noise = _noise(pairs, logs - shift) if measured else [0.0] * len(pairs)
+    level_sd = float(np.linalg.norm([before.session_sd, after.session_sd, between]))
     typical = float(np.median([sd for sd in noise if sd is not None] or [0.0]))
     shift_sd = float(np.hypot(level_sd, _MEDIAN_TO_SD * typical / len(pairs) ** 0.5))
     each = _quantile(confidence, len(pairs))
@@ -125,15 +127,6 @@ def compare(
     )
 
 
-def _level(before: LatencyLut, after: LatencyLut) -> float | None:
-    """How many times as long the device took for its reference workloads; ``None`` where that cannot be told."""
-    one, two = before.anchor, after.anchor
-    places = [(table.target.device, table.target.threads, table.target.clock) for table in (before, after)]
-    if places[0] != places[1] or one is None or two is None or one.refusal(two.compute_ms, two.made_of):
-        return None
-    return 1 / one.factor(two.compute_ms)
-
-
 def _change(
     operator: OperatorSpec,
     pair: tuple[OperatorRow, OperatorRow],
@@ -146,7 +139,8 @@ def _change(
     half = None if sd is None else quantile * sd
     interval = None if half is None else (float(np.exp(log - half)), float(np.exp(log + half)))
     changed = half is not None and abs(log - shift) > max(half, least)
-    return Change(str(operator), pair[0].latency_ms, pair[1].latency_ms, float(np.exp(log)), interval, changed)
+    ratio = float(np.exp(log))
+    return Change(str(operator), pair[0].latency_ms, ratio * pair[0].latency_ms, ratio, interval, changed)
 
 
 def _noise(pairs: Sequence[tuple[OperatorRow, OperatorRow]], logs: np.ndarray) -> list[float | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from latency_luts.operator import OperatorSpec
@@ -68,3 +68,11 @@ class WholeModel:
     interval_ms: tuple[float, float] | None = None
     status: Status | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+
+    def scaled(self, factor: float) -> WholeModel:
+        """The same at another level of the device: all latencies times ``factor``."""
+        halves, interval = (
+            None if pair is None else (factor * pair[0], factor * pair[1])
+            for pair in (self.halves_ms, self.interval_ms)
+        )
+        return replace(self, latency_ms=factor * self.latency_ms, halves_ms=halves, interval_ms=interval)

@@ -16,7 +16,7 @@ from latency_luts.errors import LutError, LutMismatchError, MissingOperatorError
 from latency_luts.operator import OperatorSpec
 from latency_luts.rows import DISPATCH, OperatorRow, Role, WholeModel
 from latency_luts.uncertainty import Uncertainty
-from profiler.anchor import SPREAD, Anchor
+from profiler.anchor import OWN_SPREAD, SPREAD, Anchor
 from profiler.fingerprint import fingerprint
 from profiler.journal import JournalContent
 from profiler.target import Target
@@ -139,6 +139,14 @@ class LatencyLut:
             return None
         return Anchor.of(compute_ms * anchored, facts)
 
+    def slower_than(self, earlier: LatencyLut) -> float | None:
+        """How many times as long the device took for its compute reference; None where that cannot be told."""
+        then, now = earlier.anchor, self.anchor
+        places = [(table.target.device, table.target.threads, table.target.clock) for table in (earlier, self)]
+        if places[0] != places[1] or then is None or now is None or then.refusal(now.compute_ms, now.made_of):
+            return None
+        return 1 / then.factor(now.compute_ms)
+
     @property
     def dispatch_ms(self) -> float:
         """Cost of calling the runtime with nothing to do; 0 if it was not measured."""
@@ -229,7 +237,7 @@ class LatencyLut:
             [model for model in self.models_of(role) if not self.missing(model.operators)]
             for role in ("calibration", "check")
         )
-        session_sd = max(self.session_sd, SPREAD)
+        session_sd = max(self.session_sd, OWN_SPREAD if self.anchor is None else SPREAD)
         found = Uncertainty.of(calibration, self.rows, calibrated_on, held_out, session_sd)
         if found is None:
             raise LutError(

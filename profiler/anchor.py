@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from profiler.reference_track import BOUND
 
-MADE_OF = ("cpu_model", "numpy", "threads")
+MADE_OF = ("cpu_model", "gpu_name", "numpy", "threads")
 """The facts of a machine without which its references' latencies are not to be compared."""
 
 SPREAD = 0.01
@@ -24,8 +24,8 @@ It is no part of an interval over one session's rounds, for no number of rounds 
 the median operator (ten sessions); with 1 % the intervals of predictions held 93 to 99 % in three (docs/results.md).
 """
 
-OWN_SPREAD = 0.02
-"""The same of a session that is told at its own level, as the ten sessions' levels differed."""
+OWN_SPREAD = 0.03
+"""The same of two sessions that are told each at its own level, as those ten differed from each other."""
 
 
 @dataclass(frozen=True, slots=True)

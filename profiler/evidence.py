@@ -198,8 +198,9 @@ class Evidence:
         return report, found
 
     def _facts(self, target: str) -> Mapping[str, object]:
-        """What the device told at first."""
-        return next((entry.facts for entry in self._environment if entry.target == target), {})
+        """What the device told when it was last begun with."""
+        started = [entry.facts for entry in self._environment if entry.target == target and entry.at == "start"]
+        return started[-1] if started else {}
 
     def _measurement(self, samples: Sequence[RoundSamples], level_spread: float) -> Measurement:
         plan = self.header.plan

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hwnas.cli.console import emit, guarded, table, with_interval
+from hwnas.cli.lut_diff import level_of
 from hwnas.cli.options import FamilyOption, JsonOption
 
 if TYPE_CHECKING:
@@ -105,4 +106,5 @@ def _tables(found: Comparison) -> str:
     return (
         f"tables: all together {diff.shift - 1:+.1%} [{low - 1:+.1%}, {high - 1:+.1%}], {beyond} the noise;"
         f" {changed} of {len(diff.operators)} operators changed beside that"
+        + "".join(f"; {told}" for told in level_of(diff))
     )

@@ -127,7 +127,17 @@ def check(
         then = older.calibration.evaluate(fresh)
         document["against"] = then.as_dict()
         lines.append(f"{against} predicts them with: {phrase(then)}")
-        document["against_coverage"] = _coverage(older, fresh, lines, f"of them by {against}")
+        slower = content.slower_than(older)
+        document["slower"] = slower
+        if slower is not None:
+            fresh = tuple(model.scaled(1 / slower) for model in fresh)
+            at_its_level = older.calibration.evaluate(fresh)
+            document["against_at_its_level"] = at_its_level.as_dict()
+            lines.append(
+                f"at the level the device had then (compute reference {slower - 1:+.1%} since): {phrase(at_its_level)}"
+            )
+        level = "" if slower is None else " at that level"
+        document["against_coverage"] = _coverage(older, fresh, lines, f"of them{level} by {against}")
     emit(document, json, "\n".join(lines))
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from latency_luts.diff import TableDiff
 
 CHANGED = 3
+_SHOWN = 5e-4
 
 
 def register(app: typer.Typer) -> None:
@@ -54,8 +55,7 @@ def _told(found: TableDiff, origin: str) -> str:
         f"{len(found.operators)} operators in both ({origin}), all together {found.shift - 1:+.1%}"
         f" [{low - 1:+.1%}, {high - 1:+.1%}], {beyond}"
     )
-    if found.level is not None:
-        lines.append(f"the device itself was {found.level - 1:+.1%} slower by its references; that is taken out")
+    lines += level_of(found)
     changed = sorted((c for c in found.operators if c.changed), key=lambda change: -abs(change.ratio - 1))
     rows = [
         [c.operator, f"{1000 * c.before_ms:.2f}", f"{1000 * c.after_ms:.2f}", f"{c.ratio - 1:+.1%}", _share(c.interval)]
@@ -69,6 +69,13 @@ def _told(found: TableDiff, origin: str) -> str:
         lines.append(f"{unknown} of them tell nothing of their noise, so they were not judged")
     lines.append(f"{len(rows)} operators changed beside that" if rows else "no operator changed beside that")
     return "\n".join(lines)
+
+
+def level_of(found: TableDiff) -> list[str]:
+    """What is taken out, if anything is."""
+    slower = 0.0 if found.level is None else found.level - 1
+    what = f"the compute reference took {slower:+.1%} of its time longer; that is taken out of everything above"
+    return [what] if abs(slower) >= _SHOWN else []
 
 
 def _share(interval: tuple[float, float] | None) -> str:

@@ -55,8 +55,7 @@ def told(outcome: SearchOutcome, out: Path) -> str:
     if outcome.record is not None and outcome.baseline is not None:
         lines.append(_beside(outcome))
     if outcome.drift is not None:
-        out_of_it = ", taken out of what was measured" if outcome.anchored else ""
-        lines.append(f"device now against the table's rounds: {outcome.drift - 1:+.1%}{out_of_it}")
+        lines.append(f"device now against the table's rounds: {outcome.drift - 1:+.1%}")
     lines += [f"not measured: {found.failed}" for found in outcome.finalists if found.failed is not None]
     lines.append(f"front of {', '.join(outcome.objectives)}: {out / FRONT}")
     if outcome.winner is None:

@@ -111,7 +111,7 @@ def _device(content: LatencyLut) -> list[str]:
         )
     anchored, unanchored = content.drift.get("anchored"), content.drift.get("unanchored")
     if isinstance(anchored, float):
-        parts.append(f"told at an earlier session's level ({anchored - 1:+.1%})")
+        parts.append(f"told at an earlier session's level (compute reference {1 / anchored - 1:+.1%} since)")
     if unanchored:
         parts.append(f"told at its own level, not the earlier session's: {unanchored}")
     if content.session_sd:

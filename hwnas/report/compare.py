@@ -106,12 +106,10 @@ def compare_runs(
         losses=Fact("loss", *(_number(view.of_winner("/loss")) for view in views)),
         same_scores=len({_evaluator(view) for view in views}) == 1 and bool(_evaluator(views[0])),
         quality=tuple(_quality(*views)),
-        predicted=_latencies(
-            *(view.predicted for view in views), session_sds=(0.0, 0.0), same=targets[0] == targets[1]
-        ),
+        predicted=_latencies(*(view.predicted for view in views), session_sds=(), same=targets[0] == targets[1]),
         measured=_latencies(
             *(view.measured for view in views),
-            session_sds=(_session_sd(views[0]), _session_sd(views[1])),
+            session_sds=(_session_sd(views[0]), _session_sd(views[1]), OWN_SPREAD),
             same=targets[0] == targets[1],
         ),
         table=found,
@@ -160,7 +158,7 @@ def _latencies(
     one: tuple[Figure, Interval | None] | None,
     two: tuple[Figure, Interval | None] | None,
     *,
-    session_sds: tuple[float, float],
+    session_sds: tuple[float, ...],
     same: bool,
 ) -> Latencies:
     intervals = [_ends(told) for told in (one, two)]
@@ -227,9 +225,8 @@ def _target(view: RunView) -> str | None:
 
 
 def _session_sd(view: RunView) -> float:
-    """What one session's level differs from another's; the least that any device's does where it is not known."""
-    known = 0.0 if view.predictions is None else view.predictions.table.lut.session_sd
-    return max(known, OWN_SPREAD)
+    """How far the device's level wandered within the session of the run's table; 0 where it is not known."""
+    return 0.0 if view.predictions is None else view.predictions.table.lut.session_sd
 
 
 def _ends(told: tuple[Figure, Interval | None] | None) -> tuple[float, float] | None:

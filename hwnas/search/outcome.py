@@ -17,14 +17,14 @@ from hwnas.space import SearchSpace
 class SearchOutcome:
     """What a search found.
 
-    ``limits`` are those asked for, ``searched`` those the search kept to stay below them. ``predictions`` says what
-    the predicted latencies are from. ``drift`` is the device's latency now over the table's, ``None`` if unknown,
-    and ``anchored`` whether it is taken out of what was measured. ``changed`` says how the device differs from when
-    the table was made. ``objectives`` are those of the front. ``record`` tells of every seed the best loss and
-    hypervolume, and how they came about, ``baseline`` the same of random search at equal cost
-    (:func:`hwnas.search.honesty.compare`); ``None`` where that was not asked for. ``elsewhere`` says of further
-    devices what the latencies there are from. ``cost`` is what it cost in evaluations: more than there were where
-    gradients were taken, by forward passes.
+    ``limits`` are those asked for, ``searched`` those the search kept to stay below them.
+    ``predictions`` says what the predicted latencies are from. ``drift`` is the device's latency
+    now over the table's; ``None`` if unknown. ``changed`` says how the device differs from when the
+    table was made. ``objectives`` are those of the front. ``record`` tells of every seed the best loss
+    and hypervolume, and how they came about, ``baseline`` the same of random search at equal cost
+    (:func:`hwnas.search.honesty.compare`); ``None`` where that was not asked for. ``elsewhere``
+    says of further devices what the latencies there are from. ``cost`` is what it cost in evaluations: more than there
+    were where gradients were taken, by forward passes.
     """
 
     method: str
@@ -36,7 +36,6 @@ class SearchOutcome:
     winner: Finalist | None
     drift: float | None
     changed: tuple[str, ...] = ()
-    anchored: bool = False
     settings: Mapping[str, object] = field(default_factory=dict)
     objectives: tuple[str, ...] = (LOSS,)
     record: Record | None = None
@@ -61,7 +60,6 @@ class SearchOutcome:
             "finalists": [finalist.as_dict() for finalist in self.finalists],
             "winner": None if self.winner is None else self.winner.as_dict(),
             "drift": self.drift,
-            "anchored": self.anchored,
             "changed": list(self.changed),
         }
 

@@ -138,6 +138,9 @@ def test_a_check_measures_fresh_models_and_tests_an_older_table_on_them(shell):
     for report in (ran.json["check"], ran.json["against"]):
         assert 0 < report["mape"] <= report["worst"]
     assert ran.json["check"] != ran.json["against"]
+    at_its_level = ran.json["against_at_its_level"]
+    assert at_its_level["spearman"] == ran.json["against"]["spearman"]
+    assert 1 + at_its_level["bias"] == pytest.approx((1 + ran.json["against"]["bias"]) * ran.json["slower"], rel=1e-3)
 
 
 def test_an_added_device_is_listed(shell):

@@ -40,9 +40,9 @@ def test_a_table_is_told_at_the_level_of_an_earlier_one(shell):
     assert 0.75 < drift["anchored"] < 1.34
     before, after = (LatencyLut.load(shell.folder / name).anchor for name in ("x86.lut.jsonl", "again.jsonl"))
     assert after.compute_ms == pytest.approx(before.compute_ms), "a third session has the first one's level still"
-    assert (
-        f"told at an earlier session's level ({drift['anchored'] - 1:+.1%})" in shell("lut", "show", "again.jsonl").out
-    )
+    since = f"{1 / drift['anchored'] - 1:+.1%}"
+    told = f"told at an earlier session's level (compute reference {since} since)"
+    assert told in shell("lut", "show", "again.jsonl").out
     ran = shell("profile", "--space", "tiny.yaml", *few, "--out", "again.jsonl")
     assert "it is told at another level: of another table, or of none" in ran.refusal
 
@@ -51,8 +51,8 @@ def test_levels_are_of_one_target_and_must_be_known(untouched):
     lines = (untouched.folder / "x86.lut.jsonl").read_text().splitlines()
     header = json.loads(lines[0])
     for name, changes, said in (
-        ("pi", {"target": {**header["target"], "device": "pi"}}, "levels are of one target"),
-        ("old", {"drift": {}}, "tells no level of its device; profile it again"),
+        ("pi", {"target": {**header["target"], "device": "pi"}}, "levels are of one device and clock"),
+        ("old", {"drift": {}}, "tells no level of its device; take one that was measured here"),
     ):
         other = untouched.folder / f"{name}.lut.jsonl"
         other.write_text("\n".join([json.dumps(header | changes), *lines[1:]]) + "\n")

@@ -229,22 +229,6 @@ def test_a_finalist_that_fails_is_listed_and_the_others_go_on(
     assert outcome.winner == others[0]
 
 
-def test_finalists_are_told_at_the_tables_level(supernet, device, tmp_path: Path) -> None:
-    """The device takes 1.1 times as long as when the table was made: by references, and so does every model."""
-    level = {"drift": {"levels_ms": {"compute": 0.05 / 1.1}}, "environment": {"start": {"cpu_model": "fake"}}}
-    outcome = measured(supernet, tmp_path, toy_table(**level))
-    assert all(found.measured_ms == pytest.approx(0.3 / 1.1) for found in outcome.finalists)
-    assert outcome.drift == pytest.approx(0.3 / 0.25), "what the models say of the device now"
-    assert (outcome.changed, outcome.anchored) == ((), True)
-
-
-def test_finalists_of_another_state_are_told_as_they_are_measured(supernet, device, tmp_path: Path) -> None:
-    level = {"drift": {"levels_ms": {"compute": 0.05 / 1.5}}, "environment": {"start": {"cpu_model": "fake"}}}
-    outcome = measured(supernet, tmp_path, toy_table(**level))
-    assert all(found.measured_ms == pytest.approx(0.3) for found in outcome.finalists)
-    assert (outcome.changed, outcome.anchored) == (("its compute reference takes 1.50 times as long",), False)
-
-
 def test_no_drift_is_told_of_a_table_without_models(supernet, device, tmp_path: Path) -> None:
     outcome = measured(supernet, tmp_path, toy_table(models=()))
     assert outcome.drift is None

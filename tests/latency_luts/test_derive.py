@@ -181,6 +181,18 @@ def test_a_table_knows_the_level_it_is_told_at(tmp_path: Path) -> None:
     assert LatencyLut.derive(journal(drift={str(HERE): drift}, environment=()), HERE).anchor is None
 
 
+def test_a_model_at_another_level_is_as_much_faster_in_everything() -> None:
+    (model,) = LatencyLut.derive(journal(), HERE).models
+    faster = model.scaled(0.5)
+    assert model.halves_ms is not None
+    assert model.interval_ms is not None
+    assert faster.latency_ms == 0.5 * model.latency_ms
+    assert faster.halves_ms == tuple(0.5 * ms for ms in model.halves_ms)
+    assert faster.interval_ms == tuple(0.5 * ms for ms in model.interval_ms)
+    unknown = replace(model, halves_ms=None, interval_ms=None).scaled(0.5)
+    assert (unknown.halves_ms, unknown.interval_ms) == (None, None)
+
+
 @pytest.mark.parametrize(("level", "noise"), [(0.0, 0.01), (0.02, 0.01), (0.05, 0.0)])
 def test_the_wander_of_the_common_level_is_found_among_the_items_own_noise(level: float, noise: float) -> None:
     rng = np.random.default_rng(0)

@@ -83,7 +83,6 @@ def write_result(folder, table, result, method, *, measured=True, wins=True):
         "finalists": finalists,
         "winner": finalists[0] if wins else None,
         "drift": 1.0123 if measured else None,
-        "anchored": measured,
         "changed": ["kernel was 6.1, is 6.2"] if measured else [],
     }
     (folder / "search.json").write_text(json.dumps(document))

@@ -44,10 +44,7 @@ def test_a_whole_run_lacks_nothing(run):
     assert "The limit holds." in text
     assert "% below the limit of 0.3200 ms" in text.replace("\u00a0", " ")
     assert "% above its prediction" in text.replace("\u00a0", " ") or "% below its prediction" in text
-    assert (
-        "1.2 % slower than in the table's rounds; their latencies are told at the level it had then."
-        in text.replace("\u00a0", " ")
-    )
+    assert "1.2 % slower than in the table's rounds" in text.replace("\u00a0", " ")
     assert "What this page lacks" not in text
 
 
