@@ -74,7 +74,7 @@ def _told(found: TableDiff, origin: str) -> str:
 def level_of(found: TableDiff) -> list[str]:
     """What is taken out, if anything is."""
     slower = 0.0 if found.level is None else found.level - 1
-    what = f"the compute reference took {slower:+.1%} of its time longer; that is taken out of everything above"
+    what = f"the device itself: compute reference {slower:+.1%}, taken out of everything above"
     return [what] if abs(slower) >= _SHOWN else []
 
 

@@ -39,7 +39,7 @@ def predict(
     explain: Annotated[bool, typer.Option("--explain", help="Show what each kind of operator costs.")] = False,
     confidence: Annotated[
         float | None,
-        typer.Option(help="How often a measurement lies in the interval given with a prediction; else 0.95."),
+        typer.Option(help="How often a measurement at the table's level lies in a prediction's interval; else 0.95."),
     ] = None,
     batch: BatchOption = None,
     beam: BeamOption = None,

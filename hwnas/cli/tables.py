@@ -78,9 +78,10 @@ def describe(content: LatencyLut) -> str:
             f"calibrated on {calibration.models} models, each left out in turn: {phrase(calibration.held_out)}"
         )
     if (told := _uncertainty(content)) is not None:
+        at_level = " at this level of the device" if content.anchor is not None else ""
         lines.append(
-            f"a fresh measurement lies within {told['half_width']:.1%} of a prediction, or a little more, at 95 %"
-            f" confidence ({told['freedom']} degrees of freedom)"
+            f"a fresh measurement{at_level} lies within {told['half_width']:.1%} of a prediction, or a little more,"
+            f" at 95 % confidence ({told['freedom']} degrees of freedom)"
         )
     floor = 0.0 if calibration is None or calibration.held_out is None else calibration.held_out.split_half_floor
     if floor > NOISY:
