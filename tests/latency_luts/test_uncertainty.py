@@ -21,7 +21,7 @@ from latency_luts import (
     Subject,
     WholeModel,
 )
-from profiler.anchor import SPREAD
+from profiler.anchor import OWN_SPREAD, SPREAD
 from profiler.target import Target
 
 KINDS = ("attention", "ffn", "head")
@@ -73,6 +73,8 @@ class Device:
             rows={operator: self.row(operator) for operator in (DISPATCH, *OPERATORS)},
             models=tuple(self.model(f"m{number}", role) for number, role in enumerate(roles)),
             session_sd=self.session,
+            drift={"levels_ms": {"compute": 0.1}},
+            environment={"start": {}},
         )
         return lut.calibrated() if calibration else lut
 
@@ -137,6 +139,13 @@ def test_a_wandering_device_that_is_not_counted_breaks_them() -> None:
         low, high = uncertainty.interval_ms(uncertainty.counts_of(operators))[0]
         inside += int(low <= level * device.measure(operators) <= high)
     assert inside / TABLES < 0.8
+
+
+def test_a_table_that_does_not_know_its_level_leaves_more_for_another_session() -> None:
+    lut = Device(0, session=0.002).table()
+    assert lut.uncertainty().session == SPREAD
+    assert replace(lut, drift={}).uncertainty().session == OWN_SPREAD
+    assert replace(lut, session_sd=0.05).uncertainty().session == 0.05
 
 
 def test_a_candidate_of_badly_measured_rows_has_the_wider_interval() -> None:
