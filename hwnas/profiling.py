@@ -229,7 +229,8 @@ def profile_space(
     if sampling.calibration:
         Calibration.require_enough(sum(model.role == "calibration" for model in choose_models(space, sampling)))
     if at_level_of is not None:
-        anchor_of(at_level_of, replace(at_level_of.target, device=device.name, clock=device.effective_clock))
+        there = at_level_of.target
+        anchor_of(at_level_of, replace(there, device=device.name, threads=device.threads, clock=device.effective_clock))
     with exporter_for(device) as exporter:
         plan = build_plan(space, family, workload, sampling, exporter, cache, exporting)
     journal_path = journal_of(out)
@@ -249,10 +250,10 @@ def anchor_of(table: LatencyLut, target: Target) -> Anchor:
     """The level of ``target`` when ``table`` was measured.
 
     Its runtime may have been another, which the reference workloads do not use. Raises :class:`LutMismatchError` if the
-    table is of another device, number of threads or clock, or tells of no reference workloads.
+    table is of another device, number of threads or clock, of a GPU where this is none (:attr:`Target.place`), or tells
+    of no reference workloads.
     """
-    then, now = ((one.device, one.threads, one.clock) for one in (table.target, target))
-    if then != now:
+    if table.target.place != target.place:
         raise LutMismatchError(f"the table is of {table.target}, this is {target}: levels are of one device and clock")
     if table.anchor is None:
         raise LutMismatchError(

@@ -142,8 +142,9 @@ class LatencyLut:
     def slower_than(self, earlier: LatencyLut) -> float | None:
         """How many times as long the device took for its compute reference; None where that cannot be told."""
         then, now = earlier.anchor, self.anchor
-        places = [(table.target.device, table.target.threads, table.target.clock) for table in (earlier, self)]
-        if places[0] != places[1] or then is None or now is None or then.refusal(now.compute_ms, now.made_of):
+        if then is None or now is None or self.target.place != earlier.target.place:
+            return None
+        if then.refusal(now.compute_ms, now.made_of):
             return None
         return 1 / then.factor(now.compute_ms)
 

@@ -35,5 +35,10 @@ class Target:
         """Whether its programs run on a GPU: the runtime's version then ends with ``+cuda``."""
         return self.runtime.endswith("+cuda")
 
+    @property
+    def place(self) -> tuple[str, int, Clock, bool]:
+        """Where reference workloads run and how they are timed, which is the same for every runtime there."""
+        return self.device, self.threads, self.clock, self.on_gpu
+
     def __str__(self) -> str:
         return f"{self.device}/{self.runtime}/threads={self.threads}/{self.clock}"

@@ -86,6 +86,8 @@ def test_a_device_that_is_slower_by_its_references_is_no_change() -> None:
     assert found.shift == pytest.approx(1.0, abs=0.01)
     other_runtime = replace(after, target=replace(after.target, runtime="runtime-2"))
     assert not compare(before, other_runtime).shifted, "the references are no runtime's"
+    on_gpu = replace(after, target=replace(after.target, runtime="runtime-1+cuda"))
+    assert compare(before, on_gpu).level is None, "there they are other workloads"
 
 
 @pytest.mark.parametrize(
